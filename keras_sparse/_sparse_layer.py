@@ -1,0 +1,220 @@
+"""The mixin under every Sparse* layer.
+
+A sparse layer is the plain layer with another class: same variables, same
+attributes, plus one parametrization for each of its slots. The effective
+weight takes the raw one's place only while `call` runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from keras_sparse import _surgery, adapters
+from keras_sparse.adapters import Slot
+from keras_sparse.parametrizations.parametrization import Parametrization
+
+# Eager calls from several threads would exchange the same attribute. One lock
+# for all layers keeps layers picklable and cannot be taken in two orders.
+_EXCHANGE = threading.RLock()
+
+
+@dataclasses.dataclass(frozen=True)
+class Attached:
+    """One parametrized weight of a layer."""
+
+    slot: Slot
+    owner: Any
+    attribute: str
+    raw: keras.Variable
+    sublayer_name: str
+
+    def parametrization(self, layer: keras.layers.Layer) -> Parametrization:
+        return getattr(layer, self.sublayer_name)
+
+
+class SparseLayer:
+    """Mixin: weights pass through parametrizations while `call` runs.
+
+    Args:
+        *args: Arguments of the plain layer.
+        parametrizations: Map from slot name to `Parametrization`, or to its
+            serialised form; `"*"` stands for every slot. They are attached
+            when the layer is built.
+        **kwargs: Keyword arguments of the plain layer.
+    """
+
+    plain_class: type[keras.layers.Layer]
+
+    def __init__(
+        self,
+        *args: Any,
+        parametrizations: Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        prepare(self)
+        for name, each in (parametrizations or {}).items():
+            if not isinstance(each, Parametrization):
+                each = keras.saving.deserialize_keras_object(each)
+            pending(self)[name] = each
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()  # type: ignore[misc]
+        attached_ones = {
+            name: each.parametrization(self)
+            for name, each in attached(self).items()
+        }
+        config["parametrizations"] = {
+            name: _serialize(each)
+            for name, each in {**attached_ones, **pending(self)}.items()
+        }
+        return config
+
+
+def prepare(layer: keras.layers.Layer) -> None:
+    """Gives a layer its (empty) records, out of sight of Keras' tracker."""
+    layer.__dict__["_ks_slots"] = {}
+    layer.__dict__["_ks_pending"] = {}
+
+
+def attached(layer: keras.layers.Layer) -> dict[str, Attached]:
+    """The layer's parametrized weights by slot name."""
+    return layer.__dict__.get("_ks_slots", {})
+
+
+def pending(layer: keras.layers.Layer) -> dict[str, Parametrization]:
+    """Parametrizations that wait for the layer to be built."""
+    return layer.__dict__.get("_ks_pending", {})
+
+
+def attach(
+    layer: keras.layers.Layer, slot: Slot, parametrization: Parametrization
+) -> None:
+    """Makes a built parametrization a sublayer of the layer."""
+    owner, attribute = slot.locate(layer)
+    name = "_ks_" + slot.name.replace(".", "_")
+    _surgery.add_sublayer(layer, name, parametrization)
+    if not layer.trainable:
+        parametrization.trainable = False
+    attached(layer)[slot.name] = Attached(
+        slot, owner, attribute, getattr(owner, attribute), name
+    )
+
+
+def detach_all(layer: keras.layers.Layer) -> None:
+    """Removes every parametrization and the records."""
+    for each in attached(layer).values():
+        _surgery.remove_sublayer(layer, each.sublayer_name)
+    del layer.__dict__["_ks_slots"], layer.__dict__["_ks_pending"]
+
+
+def build_parametrization(
+    parametrization: Parametrization, slot: Slot, raw: keras.Variable
+) -> None:
+    """Builds for a weight, where deserialising has not done so already."""
+    if not parametrization.built:
+        kind = type(parametrization).__name__.lower()
+        parametrization.name = f"{slot.name.replace('.', '_')}_{kind}"
+        parametrization.build(tuple(raw.shape))
+
+
+def effective(layer: keras.layers.Layer, each: Attached) -> Any:
+    """The weight that the layer uses, in the dtype it computes with."""
+    value = each.parametrization(layer)(_surgery.read(each.raw))
+    return keras.ops.cast(
+        value, _surgery.compute_dtype(each.owner, each.raw)
+    )
+
+
+def final(layer: keras.layers.Layer, each: Attached) -> Any:
+    """The weight that `strip` leaves, in the raw weight's dtype."""
+    value = each.parametrization(layer).finalize(_surgery.read(each.raw))
+    return keras.ops.cast(value, each.raw.dtype)
+
+
+def _serialize(parametrization: Parametrization) -> dict[str, Any]:
+    # Without its build config: it is built after the layer, so that variables
+    # keep their order and optimizer state finds its place on reload.
+    serialized = keras.saving.serialize_keras_object(parametrization)
+    serialized.pop("build_config", None)
+    return serialized
+
+
+def _attach_pending(layer: keras.layers.Layer) -> None:
+    slots = {slot.name: slot for slot in adapters.slots_of(layer)}
+    waiting = dict(pending(layer))
+    if "*" in waiting:
+        each_slot = waiting.pop("*")
+        waiting = {name: each_slot.copy() for name in slots} | waiting
+    for name, parametrization in waiting.items():
+        if name not in slots:
+            raise ValueError(
+                f"Expected parametrizations for weights of {layer.name!r}, "
+                f"which are {sorted(slots)}. Received: {name!r}."
+            )
+        owner, attribute = slots[name].locate(layer)
+        raw = getattr(owner, attribute)
+        build_parametrization(parametrization, slots[name], raw)
+        attach(layer, slots[name], parametrization)
+        parametrization.adapt(_surgery.read(raw))
+    pending(layer).clear()
+
+
+def sparse_class(
+    plain_class: type[keras.layers.Layer], module: str
+) -> type[keras.layers.Layer]:
+    """Makes the Sparse class of a plain layer class.
+
+    `build` and `call` keep the plain signatures, which Keras inspects.
+    """
+
+    @functools.wraps(plain_class.build)
+    def build(self: Any, *args: Any, **kwargs: Any) -> None:
+        plain_class.build(self, *args, **kwargs)
+        _attach_pending(self)
+
+    @functools.wraps(plain_class.call)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return _call_exchanged(self, plain_class.call, args, kwargs)
+
+    name = f"Sparse{plain_class.__name__}"
+    return type(
+        name,
+        (SparseLayer, plain_class),
+        {
+            "__doc__": f"`{plain_class.__name__}` whose weights pass through "
+            "parametrizations while it is called.",
+            "__module__": module,
+            "__qualname__": name,
+            "plain_class": plain_class,
+            "build": build,
+            "call": call,
+        },
+    )
+
+
+def _call_exchanged(
+    layer: keras.layers.Layer,
+    call: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    weights = list(attached(layer).values())
+    values = [effective(layer, each) for each in weights]
+    before: list[Any] = []
+    with _EXCHANGE:
+        try:
+            for each, value in zip(weights, values, strict=True):
+                before.append(
+                    _surgery.exchange(each.owner, each.attribute, value)
+                )
+            return call(layer, *args, **kwargs)
+        finally:
+            for each, previous in zip(weights, before, strict=False):
+                _surgery.restore(each.owner, each.attribute, previous)

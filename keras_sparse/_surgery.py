@@ -1,0 +1,162 @@
+"""The only file that touches private names of Keras.
+
+Everything here is a small operation on a live Keras object that the public
+API has no word for: reading a variable before autocasting, exchanging an
+attribute while `call` runs, adding and removing a sublayer, forgetting
+traced functions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras.src.backend.common.variables import AutocastScope
+from keras.src.models import Functional
+from keras.src.utils import io_utils
+
+_MISSING = object()
+_FLOATS_BELOW_32_BITS = ("float16", "bfloat16")
+
+
+def attribute_name(owner: Any, name: str) -> str:
+    """The attribute that stores `name`: Keras keeps some behind a `_`."""
+    private = f"_{name}"
+    return private if private in owner.__dict__ else name
+
+
+def read(variable: keras.Variable) -> Any:
+    """The variable as a tensor of at least float32, before any autocast."""
+    with AutocastScope(None):
+        value = keras.ops.convert_to_tensor(variable)
+    if keras.backend.standardize_dtype(value.dtype) in _FLOATS_BELOW_32_BITS:
+        value = keras.ops.cast(value, "float32")
+    return value
+
+
+def compute_dtype(owner: keras.layers.Layer, variable: keras.Variable) -> str:
+    """The dtype in which `owner` sees `variable` while it is called."""
+    return owner.compute_dtype if variable._autocast else variable.dtype
+
+
+def exchange(owner: Any, name: str, value: Any) -> Any:
+    """Sets `owner.name` around Keras' tracking; returns what undoes it."""
+    before = owner.__dict__.get(name, _MISSING)
+    owner.__dict__[name] = value
+    return before
+
+
+def restore(owner: Any, name: str, before: Any) -> None:
+    """Undoes `exchange`."""
+    if before is _MISSING:
+        owner.__dict__.pop(name, None)
+    else:
+        owner.__dict__[name] = before
+
+
+def add_sublayer(
+    layer: keras.layers.Layer, name: str, sublayer: keras.layers.Layer
+) -> None:
+    """Sets `layer.name = sublayer` on a layer that is already built."""
+    locked = layer._tracker.locked
+    layer._tracker.unlock()
+    try:
+        setattr(layer, name, sublayer)
+    finally:
+        if locked:
+            layer._tracker.lock()
+
+
+def remove_sublayer(layer: keras.layers.Layer, name: str) -> None:
+    """Deletes `layer.name`, which `del` alone would leave tracked."""
+    layer._tracker.untrack(getattr(layer, name))
+    delattr(layer, name)
+
+
+def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The layers that `layer` tracks directly."""
+    return list(layer._layers)
+
+
+def own_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """The variables that `layer` holds itself, without its sublayers'."""
+    return layer._trainable_variables + layer._non_trainable_variables
+
+
+@contextlib.contextmanager
+def name_scope(path: str) -> Iterator[None]:
+    """Opens the name scope of a layer path, part by part."""
+    with contextlib.ExitStack() as stack:
+        for part in path.split("/"):
+            stack.enter_context(keras.name_scope(part))
+        yield
+
+
+def forget_traces(model: keras.Model) -> None:
+    """Makes `fit`, `evaluate` and `predict` trace the model again."""
+    model.train_function = None
+    model.test_function = None
+    model.predict_function = None
+
+
+def require_compile(model: keras.Model) -> bool:
+    """Marks a compiled model as not compiled; says whether it was."""
+    was_compiled = model.compiled
+    model.compiled = False
+    return was_compiled
+
+
+def is_functional(model: keras.Model) -> bool:
+    """Whether the model's config is the graph of its layers."""
+    return isinstance(model, (Functional, keras.Sequential))
+
+
+def sync_state(model: keras.Model) -> None:
+    """Brings variables up to date in the middle of `fit` (JAX keeps a copy)."""
+    if hasattr(model, "jax_state_sync"):
+        model.jax_state_sync()
+
+
+def optimizer_slots(
+    optimizer: keras.optimizers.Optimizer, variable: keras.Variable
+) -> list[keras.Variable]:
+    """The optimizer's variables that belong to `variable`, entry by entry.
+
+    Momentum, second moments, accumulated gradients and moving averages alike:
+    whatever the optimizer keeps in a list parallel to its trainable variables.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    if not optimizer.built:
+        return []
+    trainable = optimizer._trainable_variables
+    positions = [i for i, v in enumerate(trainable) if v is variable]
+    if not positions:
+        return []
+    slots = []
+    for attribute in vars(optimizer).values():
+        if attribute is trainable or not isinstance(attribute, list):
+            continue
+        if len(attribute) != len(trainable):
+            continue
+        slot = attribute[positions[0]]
+        if isinstance(slot, keras.Variable) and slot.shape == variable.shape:
+            slots.append(slot)
+    return slots
+
+
+def seed_generators(
+    layer: keras.layers.Layer,
+) -> list[keras.random.SeedGenerator]:
+    """Every seed generator in the layer and below it, each once."""
+    found: dict[int, keras.random.SeedGenerator] = {}
+    for each in layer._flatten_layers():
+        for generator in each._seed_generators:
+            found.setdefault(id(generator), generator)
+    return list(found.values())
+
+
+def say(message: str) -> None:
+    """Prints a line where Keras prints its own progress."""
+    io_utils.print_msg(message)

@@ -1,0 +1,85 @@
+"""Finding the layers of a model, and those that a rule names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+import keras
+
+from keras_sparse import _surgery, adapters
+from keras_sparse.parametrizations.parametrization import Parametrization
+
+Filter = str | Sequence[str] | Callable[[keras.layers.Layer], bool]
+
+
+def walk(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """The layer and all below it, each once.
+
+    Not below a layer whose adapter answers for the layers it holds, and no
+    parametrizations.
+    """
+    seen: set[int] = set()
+    stack = [layer]
+    while stack:
+        each = stack.pop()
+        if id(each) in seen or isinstance(each, Parametrization):
+            continue
+        seen.add(id(each))
+        yield each
+        if not (each.built and adapters.slots_of(each)):
+            stack.extend(reversed(_surgery.sublayers(each)))
+
+
+def layers_with_weights(
+    model: keras.layers.Layer,
+) -> tuple[list[keras.layers.Layer], list[keras.layers.Layer]]:
+    """The layers whose weights are known, and others that hold variables."""
+    layers, others = [], []
+    for layer in walk(model):
+        if layer.built and adapters.slots_of(layer):
+            layers.append(layer)
+        elif _surgery.own_variables(layer) or (
+            adapters.find_adapter(layer) and not layer.built
+        ):
+            others.append(layer)
+    return layers, others
+
+
+def choose(
+    layers: list[keras.layers.Layer],
+    where: Filter | None,
+    exclude: Filter | None,
+) -> list[keras.layers.Layer]:
+    """The layers that `where` takes and `exclude` does not."""
+    chosen = layers if where is None else _matching(layers, where, "where")
+    if exclude is not None:
+        left_out = {id(x) for x in _matching(layers, exclude, "exclude")}
+        chosen = [layer for layer in chosen if id(layer) not in left_out]
+    return chosen
+
+
+def _matching(
+    layers: list[keras.layers.Layer], rule: Filter, argument: str
+) -> list[keras.layers.Layer]:
+    rules = [rule] if isinstance(rule, str) or callable(rule) else list(rule)
+    matched: dict[int, keras.layers.Layer] = {}
+    for each in rules:
+        if callable(each):
+            found = [layer for layer in layers if each(layer)]
+        else:
+            found = [x for x in layers if re.search(each, x.path or x.name)]
+        if not found:
+            raise ValueError(
+                f"Expected `{argument}` to match a layer with a known weight. "
+                f"Received {each!r}, which matches none of {names(layers)}."
+            )
+        matched.update({id(layer): layer for layer in found})
+    return [layer for layer in layers if id(layer) in matched]
+
+
+def names(layers: Sequence[keras.layers.Layer]) -> str:
+    """The paths of layers, for a message."""
+    return ", ".join(layer.path or layer.name for layer in layers)
+
+

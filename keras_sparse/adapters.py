@@ -1,0 +1,225 @@
+"""Which weights a layer class holds, and which of their axes mean what."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import keras
+from keras import layers
+
+from keras_sparse import _surgery
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """One weight of a layer.
+
+    Args:
+        name: The weight's name within the layer, such as `"kernel"`.
+        path: Attribute path from the layer, such as `"cell.kernel"`.
+        inputs: Axes that a sum runs over, counted from the end.
+        outputs: Axes of the output channels, counted from the end. Axes in
+            neither (the window of a convolution) belong to the reduction too,
+            but are no channels.
+    """
+
+    name: str
+    path: str
+    inputs: tuple[int, ...] = (-2,)
+    outputs: tuple[int, ...] = (-1,)
+
+    def locate(self, layer: keras.layers.Layer) -> tuple[object, str]:
+        """The object that holds the weight, and the attribute's name."""
+        *owners, name = self.path.split(".")
+        owner: object = layer
+        for attribute in owners:
+            owner = getattr(owner, attribute)
+        return owner, _surgery.attribute_name(owner, name)
+
+    def below(self, name: str, path: str) -> Slot:
+        """The same weight seen from a layer that holds this one."""
+        return dataclasses.replace(
+            self, name=f"{name}.{self.name}", path=f"{path}.{self.path}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Adapter:
+    """What `sparsify` knows about a layer class.
+
+    Args:
+        layer_class: The class; its subclasses are found too.
+        slots: From a built layer to its weights.
+        local: Name of the slot whose layer `call` is linear in it, so that it
+            may be reparametrised locally, or `None`.
+    """
+
+    layer_class: type[keras.layers.Layer]
+    slots: Callable[[keras.layers.Layer], Sequence[Slot]]
+    local: str | None = None
+
+
+_ADAPTERS: dict[type, Adapter] = {}
+
+
+def find_adapter(layer: keras.layers.Layer) -> Adapter | None:
+    """The adapter of the nearest class in the layer's ancestry, if any."""
+    for ancestor in type(layer).__mro__:
+        if ancestor in _ADAPTERS:
+            return _ADAPTERS[ancestor]
+    return None
+
+
+def is_registered(layer_class: type) -> bool:
+    """Whether the class itself, not only an ancestor, has an adapter."""
+    return layer_class in _ADAPTERS
+
+
+def slots_of(layer: keras.layers.Layer) -> list[Slot]:
+    """The weights of a built layer that can be parametrized."""
+    adapter = find_adapter(layer)
+    return list(adapter.slots(layer)) if adapter else []
+
+
+def add_adapter(adapter: Adapter) -> None:
+    """Adds or replaces the adapter of a class."""
+    _ADAPTERS[adapter.layer_class] = adapter
+
+
+def inherited(ancestor: type, layer_class: type) -> Adapter:
+    """The adapter of an ancestor, for a class below it."""
+    return dataclasses.replace(_ADAPTERS[ancestor], layer_class=layer_class)
+
+
+def fixed_slots(
+    slots: Mapping[str, str],
+) -> Callable[[keras.layers.Layer], Sequence[Slot]]:
+    """Slots that are the same for every layer of a class."""
+    known = [Slot(name, path) for name, path in slots.items()]
+    return lambda layer: known
+
+
+def _slots_of_transposed(layer: keras.layers.Layer) -> Sequence[Slot]:
+    return [Slot("kernel", "kernel", inputs=(-1,), outputs=(-2,))]
+
+
+def _depthwise(layer: keras.layers.Layer, name: str) -> Slot:
+    window = tuple(range(-2 - layer.rank, -2))
+    return Slot(name, name, inputs=window, outputs=(-2, -1))
+
+
+def _slots_of_depthwise(layer: keras.layers.Layer) -> Sequence[Slot]:
+    return [_depthwise(layer, "kernel")]
+
+
+def _slots_of_separable(layer: keras.layers.Layer) -> Sequence[Slot]:
+    return [
+        _depthwise(layer, "depthwise_kernel"),
+        Slot("pointwise_kernel", "pointwise_kernel"),
+    ]
+
+
+def _slots_of_einsum(layer: keras.layers.Layer) -> Sequence[Slot]:
+    operands, result = layer.equation.replace(".", "").split("->")
+    inputs, kernel = operands.split(",")
+    axis = {label: i - len(kernel) for i, label in enumerate(kernel)}
+    return [
+        Slot(
+            "kernel",
+            "kernel",
+            inputs=tuple(axis[c] for c in kernel if c not in result),
+            outputs=tuple(axis[c] for c in kernel if c not in inputs),
+        )
+    ]
+
+
+def _slots_of_reversible_embedding(layer: keras.layers.Layer) -> Sequence[Slot]:
+    slots = [Slot("embeddings", "embeddings")]
+    if not layer.tie_weights:
+        slots.append(Slot("reverse_embeddings", "reverse_embeddings"))
+    return slots
+
+
+def _slots_of_attention(layer: keras.layers.Layer) -> Sequence[Slot]:
+    slots = []
+    for name in ("query", "key", "value", "gate", "output"):
+        path = f"_{name}_dense"
+        projection = getattr(layer, path, None)
+        if projection is not None:
+            slots += [s.below(name, path) for s in slots_of(projection)]
+    return slots
+
+
+def _slots_of_bidirectional(layer: keras.layers.Layer) -> Sequence[Slot]:
+    # Some backends fuse both directions into one call that reads the cells'
+    # weights past the inner layers, so the outer layer exchanges them.
+    return [
+        slot.below(name, f"{name}_layer")
+        for name in ("forward", "backward")
+        for slot in slots_of(getattr(layer, f"{name}_layer"))
+    ]
+
+
+_RECURRENT = fixed_slots(
+    {
+        "cell.kernel": "cell.kernel",
+        "cell.recurrent_kernel": "cell.recurrent_kernel",
+    }
+)
+_CELL = fixed_slots(
+    {"kernel": "kernel", "recurrent_kernel": "recurrent_kernel"}
+)
+_KERNEL = fixed_slots({"kernel": "kernel"})
+_EMBEDDINGS = fixed_slots({"embeddings": "embeddings"})
+
+BUILT_IN: tuple[Adapter, ...] = (
+    Adapter(layers.Dense, _KERNEL, local="kernel"),
+    Adapter(layers.EinsumDense, _slots_of_einsum, local="kernel"),
+    Adapter(layers.Embedding, _EMBEDDINGS),
+    Adapter(layers.ReversibleEmbedding, _slots_of_reversible_embedding),
+    *(
+        Adapter(layer_class, _KERNEL, local="kernel")
+        for layer_class in (layers.Conv1D, layers.Conv2D, layers.Conv3D)
+    ),
+    *(
+        Adapter(layer_class, _slots_of_transposed, local="kernel")
+        for layer_class in (
+            layers.Conv1DTranspose,
+            layers.Conv2DTranspose,
+            layers.Conv3DTranspose,
+        )
+    ),
+    *(
+        Adapter(layer_class, _slots_of_depthwise, local="kernel")
+        for layer_class in (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
+    ),
+    *(
+        Adapter(layer_class, _slots_of_separable, local="pointwise_kernel")
+        for layer_class in (layers.SeparableConv1D, layers.SeparableConv2D)
+    ),
+    *(
+        Adapter(layer_class, _RECURRENT)
+        for layer_class in (
+            layers.SimpleRNN,
+            layers.LSTM,
+            layers.GRU,
+            layers.ConvLSTM1D,
+            layers.ConvLSTM2D,
+            layers.ConvLSTM3D,
+        )
+    ),
+    *(
+        Adapter(layer_class, _CELL)
+        for layer_class in (
+            layers.SimpleRNNCell,
+            layers.LSTMCell,
+            layers.GRUCell,
+        )
+    ),
+    Adapter(layers.MultiHeadAttention, _slots_of_attention),
+    Adapter(layers.GroupQueryAttention, _slots_of_attention),
+    Adapter(layers.Bidirectional, _slots_of_bidirectional),
+)
+for _adapter in BUILT_IN:
+    add_adapter(_adapter)

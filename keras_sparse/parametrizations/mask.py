@@ -1,0 +1,98 @@
+"""A fixed pattern of zeros over a weight."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_sparse.parametrizations.parametrization import Parametrization
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class Mask(Parametrization):
+    """Zeros where the mask is 0, the raw weight where it is 1.
+
+    The mask starts full of ones; `keras_sparse.callbacks.Prune` or
+    `set_mask` changes it. It costs one byte a weight.
+
+    Args:
+        straight_through: If true, masked weights keep receiving the dense
+            gradient, so that they can come back at a later update. If false
+            (default), their gradient is zero.
+        keep_zeros: If true, the mask starts as "is not zero" instead of all
+            ones, so that a model pruned before is fine-tuned with its zeros
+            held.
+
+    Reference:
+        The straight-through gradient of a mask: Bengio et al., "Estimating or
+        propagating gradients through stochastic neurons", 2013.
+
+    Example:
+
+    >>> import keras, keras_sparse as ks
+    >>> mask = ks.Mask()
+    >>> mask.build((3,))
+    >>> mask.set_mask([1, 0, 1])
+    >>> keras.ops.convert_to_numpy(mask(keras.ops.ones((3,)))).tolist()
+    [1.0, 0.0, 1.0]
+    """
+
+    def __init__(
+        self,
+        straight_through: bool = False,
+        keep_zeros: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.straight_through = straight_through
+        self.keep_zeros = keep_zeros
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        self.mask = self.add_weight(
+            name="mask",
+            shape=shape,
+            initializer="ones",
+            dtype="uint8",
+            trainable=False,
+        )
+
+    def adapt(self, w: Any) -> None:
+        if self.keep_zeros:
+            self.mask.assign(keras.ops.cast(keras.ops.not_equal(w, 0), "uint8"))
+
+    def set_mask(self, mask: Any) -> None:
+        """Replaces the mask.
+
+        Args:
+            mask: Array of 0 and 1, or booleans, in the weight's shape.
+
+        Raises:
+            ValueError: If the shape is another one.
+        """
+        mask = keras.ops.convert_to_tensor(mask)
+        if tuple(mask.shape) != tuple(self.mask.shape):
+            raise ValueError(
+                f"Expected a mask of shape {tuple(self.mask.shape)}, the shape "
+                f"of the weight. Received: shape {tuple(mask.shape)}. Compute "
+                "the mask from this weight."
+            )
+        self.mask.assign(keras.ops.cast(mask, "uint8"))
+
+    def call(self, w: Any, training: bool | None = None) -> Any:
+        masked = w * keras.ops.cast(self.mask, w.dtype)
+        if self.straight_through:
+            return w + keras.ops.stop_gradient(masked - w)
+        return masked
+
+    def finalize(self, w: Any) -> Any:
+        return keras.ops.where(
+            keras.ops.cast(self.mask, "bool"), w, keras.ops.zeros_like(w)
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "straight_through": self.straight_through,
+            "keep_zeros": self.keep_zeros,
+        }
