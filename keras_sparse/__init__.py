@@ -1,18 +1,36 @@
 """keras_sparse: Keras 3 models that are sparse while they train."""
 
-from keras_sparse import layers
+from keras_sparse import (
+    allocations,
+    callbacks,
+    layers,
+    patterns,
+    schedules,
+    scores,
+)
 from keras_sparse.layers import register_adapter
 from keras_sparse.parametrizations import Mask, Parametrization
+from keras_sparse.pruning import prune
+from keras_sparse.saving import save
 from keras_sparse.sparsify import parametrized, sparsify, strip
+from keras_sparse.summary import summary
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Mask",
     "Parametrization",
+    "allocations",
+    "callbacks",
     "layers",
     "parametrized",
+    "patterns",
+    "prune",
     "register_adapter",
+    "save",
+    "schedules",
+    "scores",
     "sparsify",
     "strip",
+    "summary",
 ]

@@ -29,9 +29,7 @@ class Planned:
     parametrization: Parametrization
 
 
-def plan(
-    layers: list[keras.layers.Layer], choice: Choice
-) -> list[Planned]:
+def plan(layers: list[keras.layers.Layer], choice: Choice) -> list[Planned]:
     """Builds a parametrization for every chosen weight of the layers."""
     planned: list[Planned] = []
     holders: dict[int, str] = {}
@@ -119,5 +117,3 @@ def _check_shape(
             f"{tuple(raw.shape)} of {layer.path}/{slot.name}. Received: "
             f"{shape}. Mend its `call`, or choose another for this weight."
         )
-
-

@@ -127,14 +127,12 @@ def build_parametrization(
 def effective(layer: keras.layers.Layer, each: Attached) -> Any:
     """The weight that the layer uses, in the dtype it computes with."""
     value = each.parametrization(layer)(_surgery.read(each.raw))
-    return keras.ops.cast(
-        value, _surgery.compute_dtype(each.owner, each.raw)
-    )
+    return keras.ops.cast(value, _surgery.compute_dtype(each.owner, each.raw))
 
 
-def final(layer: keras.layers.Layer, each: Attached) -> Any:
+def final(each: Attached, parametrization: Parametrization) -> Any:
     """The weight that `strip` leaves, in the raw weight's dtype."""
-    value = each.parametrization(layer).finalize(_surgery.read(each.raw))
+    value = parametrization.finalize(_surgery.read(each.raw))
     return keras.ops.cast(value, each.raw.dtype)
 
 

@@ -160,3 +160,9 @@ def seed_generators(
 def say(message: str) -> None:
     """Prints a line where Keras prints its own progress."""
     io_utils.print_msg(message)
+
+
+def micro_steps(optimizer: keras.optimizers.Optimizer) -> int:
+    """Batches that the optimizer has seen, accumulated ones included."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return int(keras.ops.convert_to_numpy(optimizer._iterations))

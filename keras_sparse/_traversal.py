@@ -81,5 +81,3 @@ def _matching(
 def names(layers: Sequence[keras.layers.Layer]) -> str:
     """The paths of layers, for a message."""
     return ", ".join(layer.path or layer.name for layer in layers)
-
-

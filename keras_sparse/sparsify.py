@@ -144,7 +144,7 @@ def strip(model: LayerT) -> LayerT:
             f"{names(unbuilt)}. Call it once, or `model.build(...)`, first."
         )
     values = [
-        (each.raw, final(layer, each))
+        (each.raw, final(each, each.parametrization(layer)))
         for layer in sparse_layers
         for each in attached(layer).values()
     ]
@@ -248,7 +248,9 @@ def _describe(
     layers: list[keras.layers.Layer],
     others: list[keras.layers.Layer],
 ) -> str:
-    kinds = collections.Counter(type(p.parametrization).__name__ for p in planned)
+    kinds = collections.Counter(
+        type(p.parametrization).__name__ for p in planned
+    )
     taken = {id(p.layer) for p in planned}
     total = sum(math.prod(p.raw.shape) for p in planned)
     left = collections.Counter(

@@ -1,0 +1,86 @@
+"""Dense gradients of the loss at the effective weights, on one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from numpy.typing import NDArray
+
+from keras_sparse._sparse_layer import Attached, final
+from keras_sparse.parametrizations.mask import Mask
+
+
+def weight_gradients(
+    model: keras.Model,
+    weights: Sequence[tuple[Attached, Mask]],
+    batch: tuple[Any, ...],
+) -> list[NDArray]:
+    """Gradient of the compiled loss for every weight, masked ones included.
+
+    The masked weight stands in for the raw one and ones for its mask, in a
+    stateless call: nothing is committed to BatchNorm, seeds or metrics.
+
+    Args:
+        model: A compiled, sparsified model.
+        weights: The weights to differentiate for, with their masks.
+        batch: (x, y) or (x, y, sample_weight).
+
+    Returns:
+        One array for each weight, in its shape.
+    """
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    if y is None or not model.compiled:
+        raise ValueError(
+            "Expected a compiled model and a batch (x, y) for a score that "
+            "needs gradients. Received "
+            + ("no y." if model.compiled else "a model without a loss.")
+            + " Call `model.compile(loss=...)` and pass data=(x, y)."
+        )
+
+    def loss(values: Sequence[Any]) -> Any:
+        mapping = []
+        for (each, mask), value in zip(weights, values, strict=True):
+            mapping.append((each.raw, value))
+            mapping.append((mask.mask, keras.ops.ones(mask.mask.shape, "uint8")))
+        with keras.StatelessScope(state_mapping=mapping):
+            prediction = model(x, training=True)
+            return model.compute_loss(
+                x=x, y=y, y_pred=prediction, sample_weight=sample_weight
+            )
+
+    values = [final(each, mask) for each, mask in weights]
+    gradients = _GRADIENT[keras.backend.backend()](loss, values)
+    return [keras.ops.convert_to_numpy(g) for g in gradients]
+
+
+def _tensorflow(loss: Callable, values: list[Any]) -> Sequence[Any]:
+    import tensorflow as tf
+
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(values)
+        result = loss(values)
+    return tape.gradient(
+        result, values, unconnected_gradients=tf.UnconnectedGradients.ZERO
+    )
+
+
+def _jax(loss: Callable, values: list[Any]) -> Sequence[Any]:
+    import jax
+
+    return jax.grad(loss)(values)
+
+
+def _torch(loss: Callable, values: list[Any]) -> Sequence[Any]:
+    import torch
+
+    values = [value.detach().clone().requires_grad_() for value in values]
+    gradients = torch.autograd.grad(loss(values), values, allow_unused=True)
+    return [
+        torch.zeros_like(value) if gradient is None else gradient
+        for value, gradient in zip(values, gradients, strict=True)
+    ]
+
+
+_GRADIENT = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}

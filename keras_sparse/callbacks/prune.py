@@ -1,0 +1,198 @@
+"""Prunes while a model trains."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from keras_sparse import _surgery, allocations, patterns, schedules, scores
+from keras_sparse._traversal import Filter
+from keras_sparse.pruning import (
+    Allocation,
+    MaskedWeight,
+    Pattern,
+    Score,
+    masked_weights,
+    update_masks,
+)
+from keras_sparse.saving import lost_on_reload, remedy_for_reload
+
+FEWEST_UPDATES = 10
+
+
+class Prune(keras.callbacks.Callback):
+    """Sets the masks of a sparsified model as a schedule asks.
+
+    Masks are updated before the batch of a due step, so every callback,
+    wherever it stands in the list, sees the masks that the step used, and a
+    checkpoint taken at any moment is sparse. Updates are due at the
+    schedule's `begin`, every `every` steps after it, and at its `end`.
+
+    Args:
+        schedule: From the optimizer's step to the overall sparsity: one of
+            `keras_sparse.schedules`, any callable, a number, or a tfmot
+            `PruningSchedule`.
+        every: Steps between updates. A schedule that is short gets at least
+            ten updates.
+        score: From (weight, gradient) to importance; the smallest go first.
+        pattern: Which zeros go together, see `keras_sparse.patterns`.
+        allocation: Which layer gets how many zeros, see
+            `keras_sparse.allocations`; or a map from path to sparsity.
+        where: Which sparsified layers to prune, as in `sparsify`.
+        exclude: Which to leave dense.
+        data: For scores that need a gradient: a batch (x, y), or a callable
+            that returns one for each update.
+
+    Raises:
+        ValueError: At the begin of training, if no weight has a `Mask`.
+
+    Reference:
+        Zhu and Gupta, "To prune, or not to prune", 2017, for the defaults
+        (gradual magnitude pruning).
+
+    Example:
+
+    >>> import keras, keras_sparse as ks, numpy as np
+    >>> model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(10)])
+    >>> model = ks.sparsify(model, ks.Mask(), verbose=False)
+    >>> model.compile("sgd", "mse")
+    >>> schedule = ks.schedules.Polynomial(final=0.8, begin=0, end=4)
+    >>> _ = model.fit(np.ones((8, 10)), np.ones((8, 10)), batch_size=2,
+    ...               verbose=0, callbacks=[ks.callbacks.Prune(schedule)])
+    >>> int((ks.strip(model).layers[0].get_weights()[0] == 0).sum())
+    80
+    """
+
+    def __init__(
+        self,
+        schedule: Any,
+        every: int = 100,
+        *,
+        score: Score = scores.magnitude,
+        pattern: Pattern = patterns.unstructured,
+        allocation: Allocation = allocations.uniform,
+        where: Filter | None = None,
+        exclude: Filter | None = None,
+        data: tuple[Any, ...] | Callable[[], tuple[Any, ...]] | None = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(every, int) or every < 1:
+            raise ValueError(
+                "Expected `every` to be a number of steps, at least 1. "
+                f"Received: {every!r}."
+            )
+        if scores.needs_gradient(score) and data is None:
+            raise ValueError(
+                f"Expected data for the score {score!r}, which needs the "
+                "gradient of the loss. Received none. Pass data=(x, y)."
+            )
+        self.schedule = schedules.get(schedule)
+        self.every = every
+        self.score = score
+        self.pattern = pattern
+        self.allocation = allocations.get(allocation)
+        self.where = where
+        self.exclude = exclude
+        self.data = data
+        self._weights: dict[str, MaskedWeight] = {}
+        self._seen = -1
+        self._epoch_start = 0
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self._weights = masked_weights(self.model, self.where, self.exclude)
+        if not self._weights:
+            raise ValueError(
+                "Expected a model with weights under a `Mask`. Received one "
+                "with none for Prune to set. Call "
+                "`keras_sparse.sparsify(model, keras_sparse.Mask())` first."
+            )
+        self._seen = self._iterations() - 1
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._epoch_start = self._micro_steps()
+
+    def on_train_batch_begin(
+        self, batch: int, logs: dict | None = None
+    ) -> None:
+        # Counted, not read: JAX brings the optimizer's own count up to date
+        # only when asked, which costs more than a step of a small model.
+        self.update((self._epoch_start + batch) // self._accumulation())
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        if self._weights:
+            self.update(self._iterations())
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.update(self._iterations())
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        step = self._iterations()
+        self.update(step)
+        self._weights = {}
+        if self.schedule.end is not None and step < self.schedule.end:
+            warnings.warn(
+                f"Training stopped at step {step}, before the schedule's end "
+                f"at {self.schedule.end}: the final sparsity is not reached. "
+                "Train on, or choose an earlier end.",
+                stacklevel=2,
+            )
+        lost = lost_on_reload(self.model)
+        if lost:
+            warnings.warn(remedy_for_reload(self.model, lost), stacklevel=2)
+
+    def update(self, step: int) -> None:
+        """Sets the masks if an update has come due since the last call.
+
+        A training loop of one's own calls `set_model(model)` and
+        `on_train_begin()` once, and this before each step.
+
+        Args:
+            step: The optimizer's iteration that comes next.
+        """
+        due = self._due(step)
+        self._seen = max(self._seen, step)
+        if not due:
+            return
+        sparsity = self.schedule(step)
+        if sparsity is None:
+            return
+        _surgery.sync_state(self.model)
+        update_masks(
+            self.model,
+            self._weights,
+            sparsity,
+            score=self.score,
+            pattern=self.pattern,
+            allocation=self.allocation,
+            batch=self.data() if callable(self.data) else self.data,
+        )
+
+    def _due(self, step: int) -> bool:
+        begin, end = self.schedule.begin, self.schedule.end
+        if step < begin:
+            return False
+        if end is None:
+            every = self.every
+        else:
+            few = math.ceil((end - begin) / FEWEST_UPDATES)
+            every = max(1, min(self.every, few))
+            if self._seen < end <= step:
+                return True
+            step = min(step, end)
+        return (step - begin) // every > (self._seen - begin) // every
+
+    def _accumulation(self) -> int:
+        optimizer = self.model.optimizer
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        return inner.gradient_accumulation_steps or 1
+
+    def _micro_steps(self) -> int:
+        return _surgery.micro_steps(self.model.optimizer)
+
+    def _iterations(self) -> int:
+        _surgery.sync_state(self.model)
+        return self._micro_steps() // self._accumulation()

@@ -1,0 +1,261 @@
+"""Masks from score x pattern x allocation, and pruning after training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_sparse import (
+    _surgery,
+    allocations,
+    patterns,
+    scores,
+)
+from keras_sparse._gradients import weight_gradients
+from keras_sparse._sparse_layer import Attached, attached, final
+from keras_sparse._traversal import Filter, choose, walk
+from keras_sparse.adapters import Slot
+from keras_sparse.parametrizations.mask import Mask
+from keras_sparse.selection import check_sparsity
+from keras_sparse.sparsify import parametrized, sparsify, strip
+
+Score = Callable[..., NDArray]
+Pattern = Callable[[NDArray, float], NDArray]
+Allocation = Callable[..., Mapping[str, float]] | Mapping[str, float]
+
+
+class MaskedWeight(NamedTuple):
+    """A weight under a `Mask`."""
+
+    each: Attached
+    mask: Mask
+
+    def value(self) -> NDArray:
+        """What a score sees: dormant weights count only straight-through."""
+        if self.mask.straight_through:
+            value = _surgery.read(self.each.raw)
+        else:
+            value = self.mask.finalize(_surgery.read(self.each.raw))
+        return keras.ops.convert_to_numpy(value)
+
+
+def masked_weights(
+    model: keras.layers.Layer,
+    where: Filter | None = None,
+    exclude: Filter | None = None,
+) -> dict[str, MaskedWeight]:
+    """The weights of a model that have a `Mask`, by path.
+
+    Args:
+        model: A sparsified model.
+        where: Which layers to take, as in `sparsify`.
+        exclude: Which to leave out.
+
+    Returns:
+        Map from `"layer path/slot name"`; a second layer of the same path
+        gets a number.
+    """
+    layers = [layer for layer in walk(model) if attached(layer)]
+    found: dict[str, MaskedWeight] = {}
+    for layer in choose(layers, where, exclude):
+        for name, each in attached(layer).items():
+            mask = each.parametrization(layer)
+            if isinstance(mask, Mask):
+                path = f"{layer.path or layer.name}/{name}"
+                found[_unused(path, found)] = MaskedWeight(each, mask)
+    return found
+
+
+def compute_masks(
+    weights: Mapping[str, NDArray],
+    slots: Mapping[str, Slot],
+    sparsity: float,
+    *,
+    score: Score = scores.magnitude,
+    pattern: Pattern = patterns.unstructured,
+    allocation: Allocation = allocations.uniform,
+    gradients: Mapping[str, NDArray] | None = None,
+) -> dict[str, NDArray]:
+    """Masks for all weights at an overall sparsity.
+
+    Args:
+        weights: Map from path to weight.
+        slots: Map from path to the slot, which says what the axes mean.
+        sparsity: Overall fraction of zeros in [0, 1).
+        score: From (weight, gradient) to an array of its shape; the smallest
+            go first.
+        pattern: From (score, sparsity) to a boolean mask.
+        allocation: From (weights, sparsity) to the sparsity of each, or a map
+            from path to sparsity.
+        gradients: Map from path to gradient, for scores that need it.
+
+    Returns:
+        Map from path to a boolean mask, true where the weight stays.
+    """
+    scored = {
+        path: score(w, None if gradients is None else gradients[path])
+        for path, w in weights.items()
+    }
+    shares = allocations.get(allocation)(weights, sparsity, scores=scored)
+    masks = {}
+    for path, each in scored.items():
+        if shares[path] == 0.0:
+            masks[path] = np.ones(each.shape, bool)
+        else:
+            masks[path] = _in_channel_order(
+                each, slots[path], lambda s, p=path: pattern(s, shares[p])
+            )
+    return masks
+
+
+def update_masks(
+    model: keras.Model,
+    weights: Mapping[str, MaskedWeight],
+    sparsity: float,
+    *,
+    score: Score = scores.magnitude,
+    pattern: Pattern = patterns.unstructured,
+    allocation: Allocation = allocations.uniform,
+    batch: tuple[Any, ...] | None = None,
+) -> None:
+    """Computes new masks and sets them.
+
+    Weights under a hard mask become zero themselves where they are masked,
+    and so does what the optimizer remembers of them: a weight that a later
+    mask lets in again starts from zero.
+
+    Args:
+        model: The model that holds the weights; its optimizer's slots follow.
+        weights: What `masked_weights` returned.
+        sparsity: Overall fraction of zeros in [0, 1).
+        score: See `compute_masks`.
+        pattern: See `compute_masks`.
+        allocation: See `compute_masks`.
+        batch: (x, y) for scores that need a gradient.
+    """
+    gradients = None
+    if scores.needs_gradient(score):
+        if batch is None:
+            raise ValueError(
+                f"Expected data for the score {score!r}, which needs the "
+                "gradient of the loss. Received none. Pass data=(x, y)."
+            )
+        values = weight_gradients(model, list(weights.values()), batch)
+        gradients = dict(zip(weights, values, strict=True))
+    masks = compute_masks(
+        {path: w.value() for path, w in weights.items()},
+        {path: w.each.slot for path, w in weights.items()},
+        sparsity,
+        score=score,
+        pattern=pattern,
+        allocation=allocation,
+        gradients=gradients,
+    )
+    optimizer = getattr(model, "optimizer", None)
+    for path, (each, mask) in weights.items():
+        mask.set_mask(masks[path])
+        if not mask.straight_through:
+            each.raw.assign(final(each, mask))
+            for slot in _slots(optimizer, each.raw):
+                slot.assign(slot * keras.ops.cast(mask.mask, slot.dtype))
+
+
+def prune(
+    model: keras.Model,
+    sparsity: float,
+    *,
+    score: Score = scores.magnitude,
+    pattern: Pattern = patterns.unstructured,
+    allocation: Allocation = allocations.uniform,
+    where: Filter | None = None,
+    exclude: Filter | None = None,
+    data: tuple[Any, ...] | None = None,
+) -> keras.Model:
+    """Prunes a plain, trained model in place, without `fit`.
+
+    The model stays plain Keras, with exact zeros. To train it further with
+    the zeros held, call `sparsify(model, Mask(keep_zeros=True))` next.
+
+    Args:
+        model: A built, plain model.
+        sparsity: Fraction of zeros over the chosen weights, in [0, 1).
+        score: From (weight, gradient) to importance. Default: magnitude.
+        pattern: Which zeros go together. Default: any.
+        allocation: Which layer gets how many. Default: the same share each.
+        where: Which layers to take, as in `sparsify`.
+        exclude: Which to leave out.
+        data: (x, y) for scores that need the gradient of the compiled loss.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: For a sparsity outside [0, 1), a model that is sparsified
+            already, NaN weights, or a score that lacks data. The model is
+            then unchanged.
+
+    Example:
+
+    >>> import keras, keras_sparse as ks
+    >>> model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(10)])
+    >>> model = ks.prune(model, 0.5)
+    >>> int((model.layers[0].get_weights()[0] == 0).sum())
+    50
+    """
+    check_sparsity(sparsity)
+    if any(True for _ in parametrized(model)):
+        raise ValueError(
+            "Expected a plain model. Received one that is sparsified already. "
+            "Prune it with `callbacks.Prune`, or call `strip` first."
+        )
+    sparsify(model, Mask(), where=where, exclude=exclude, verbose=False)
+    try:
+        update_masks(
+            model,
+            masked_weights(model),
+            sparsity,
+            score=score,
+            pattern=pattern,
+            allocation=allocation,
+            batch=data,
+        )
+    finally:
+        strip(model)
+    return model
+
+
+def _in_channel_order(
+    score: NDArray, slot: Slot, pattern: Callable[[NDArray], NDArray]
+) -> NDArray:
+    """Applies a pattern with inputs before outputs and outputs last."""
+    rank = score.ndim
+    inputs = [axis % rank for axis in slot.inputs if -axis <= rank]
+    outputs = [axis % rank for axis in slot.outputs if -axis <= rank]
+    window = [a for a in range(rank) if a not in inputs + outputs]
+    order = window + inputs + outputs
+    arranged = score.transpose(order)
+    shape = [score.shape[axis] for axis in window]
+    for axes in (inputs, outputs):
+        if axes:
+            shape.append(math.prod(score.shape[axis] for axis in axes))
+    mask = pattern(arranged.reshape(shape)).reshape(arranged.shape)
+    return mask.transpose(np.argsort(order))
+
+
+def _slots(optimizer: Any, variable: keras.Variable) -> list[keras.Variable]:
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        return []
+    return _surgery.optimizer_slots(optimizer, variable)
+
+
+def _unused(path: str, taken: Mapping[str, Any]) -> str:
+    unused, count = path, 1
+    while unused in taken:
+        count += 1
+        unused = f"{path}#{count}"
+    return unused

@@ -1,0 +1,98 @@
+"""Saving a sparse model, with a check that it will load as it is."""
+
+from __future__ import annotations
+
+import collections
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from keras_sparse._sparse_layer import attached
+from keras_sparse._traversal import walk
+
+
+def save(model: keras.Model, path: str | os.PathLike) -> None:
+    """Saves a model as `.keras`, or refuses where it would reload wrong.
+
+    A model whose own `get_config` rebuilds its layers (every subclassed model,
+    every KerasHub backbone) does not tell its config that they are sparse;
+    saved as it is, it reloads without a word and without its masks.
+
+    Args:
+        model: A model, sparse or plain.
+        path: Where to write; ends in `.keras`. A file that is there is
+            replaced only once the new one is complete.
+
+    Raises:
+        ValueError: If the path has another ending, or the model would lose
+            its parametrizations.
+
+    Example:
+
+    >>> import keras, keras_sparse as ks, tempfile
+    >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+    >>> model = ks.sparsify(model, ks.Mask(), verbose=False)
+    >>> ks.save(model, tempfile.mkdtemp() + "/sparse.keras")
+    """
+    path = pathlib.Path(path)
+    if path.suffix != ".keras":
+        raise ValueError(
+            f"Expected a path that ends in '.keras'. Received: {str(path)!r}."
+        )
+    lost = lost_on_reload(model)
+    if lost:
+        raise ValueError(remedy_for_reload(model, lost))
+    handle, name = tempfile.mkstemp(suffix=".keras", dir=path.parent)
+    os.close(handle)
+    try:
+        model.save(name)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def lost_on_reload(model: keras.Model) -> list[str]:
+    """Paths of sparse layers that the model's config does not mention."""
+    sparse = [layer for layer in walk(model) if attached(layer)]
+    if not sparse:
+        return []
+    try:
+        config = keras.saving.serialize_keras_object(model)
+    except NotImplementedError:  # Keras cannot save it either
+        return [layer.path for layer in sparse]
+    mentioned = collections.Counter(_sparse_names(config))
+    lost = []
+    for layer in sparse:
+        if mentioned[layer.name] == 0:
+            lost.append(layer.path)
+        mentioned[layer.name] -= 1
+    return lost
+
+
+def remedy_for_reload(model: keras.Model, lost: list[str]) -> str:
+    """What to tell the user about layers that would be lost."""
+    return (
+        f"Expected the config of {model.name!r} to hold its sparse layers. "
+        f"Received one without {', '.join(lost)}: the model rebuilds them "
+        "itself, so a saved file would load without their parametrizations. "
+        "Call `keras_sparse.strip(model)` before saving; or save with "
+        "`model.save_weights(...)`, and later build the model, `sparsify` it "
+        "in the same way and call `model.load_weights(...)`."
+    )
+
+
+def _sparse_names(config: Any) -> Iterator[str]:
+    if isinstance(config, dict):
+        inner = config.get("config")
+        if isinstance(inner, dict) and "parametrizations" in inner:
+            yield inner["name"]
+        for value in config.values():
+            yield from _sparse_names(value)
+    elif isinstance(config, (list, tuple)):
+        for value in config:
+            yield from _sparse_names(value)

@@ -1,0 +1,235 @@
+"""A table of what a model or a .tflite file holds, and how sparse it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+import os
+from typing import Any
+
+import keras
+import numpy as np
+import rich.box
+import rich.console
+import rich.table
+
+from keras_sparse import _surgery, adapters
+from keras_sparse._sparse_layer import attached, final
+from keras_sparse._traversal import walk
+from keras_sparse.macs import uses
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightRow:
+    """One weight of a model or file.
+
+    Args:
+        name: Path of the layer and name of the weight.
+        kind: Class of the layer, or type of the tensor.
+        shape: Shape of the weight.
+        parameters: Number of entries.
+        nonzeros: Number of entries that are not zero.
+        macs: Multiply-accumulates per example, `None` where not known.
+        size: Bytes it takes as stored.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    parameters: int
+    nonzeros: int
+    macs: int | None
+    size: int
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros."""
+        return 1 - self.nonzeros / max(self.parameters, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Rows of a model or file; prints as a table.
+
+    Args:
+        title: What was summarised.
+        rows: One for each weight.
+    """
+
+    title: str
+    rows: tuple[WeightRow, ...]
+
+    @property
+    def total(self) -> WeightRow:
+        """The sum of all rows; `macs` of those that are known."""
+        macs = [row.macs for row in self.rows if row.macs is not None]
+        return WeightRow(
+            name="total",
+            kind="",
+            shape=(),
+            parameters=sum(row.parameters for row in self.rows),
+            nonzeros=sum(row.nonzeros for row in self.rows),
+            macs=sum(macs) if macs else None,
+            size=sum(row.size for row in self.rows),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain numbers, for JSON."""
+        return {
+            "title": self.title,
+            "rows": [_row_as_dict(row) for row in self.rows],
+            "total": _row_as_dict(self.total),
+        }
+
+    def __str__(self) -> str:
+        table = rich.table.Table(title=self.title, box=rich.box.SIMPLE)
+        for column in ("weight", "kind", "shape"):
+            table.add_column(column, overflow="fold")
+        for column in ("sparsity", "nonzeros", "parameters", "MACs", "bytes"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for row in self.rows:
+            table.add_row(*_cells(row))
+        table.add_section()
+        table.add_row(*_cells(self.total))
+        console = rich.console.Console(file=io.StringIO(), width=118)
+        console.print(table)
+        return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
+
+    __repr__ = __str__
+
+
+def summary(model: keras.layers.Layer | str | os.PathLike) -> Summary:
+    """Sparsity, parameters, multiply-accumulates and bytes, weight by weight.
+
+    Parametrized weights are counted as they are used, not as they are stored.
+
+    Args:
+        model: A built model, or the path of a `.keras` or `.tflite` file.
+
+    Returns:
+        A `Summary`; print it for the table.
+
+    Raises:
+        ValueError: If the model is not built, or the file is neither kind or
+            damaged.
+        FileNotFoundError: If there is no such file.
+
+    Example:
+
+    >>> import keras, keras_sparse as ks
+    >>> model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(10)])
+    >>> ks.summary(ks.prune(model, 0.5)).total.nonzeros
+    50
+    """
+    if isinstance(model, (str, os.PathLike)):
+        return _summary_of_file(os.fspath(model))
+    if not model.built:
+        raise ValueError(
+            f"Expected a built model. Received {model.name!r}, which has no "
+            "weights yet. Call it once, or `model.build(input_shape)`."
+        )
+    rows = []
+    for layer in walk(model):
+        rows += _rows_of(layer)
+    return Summary(model.name, tuple(rows))
+
+
+def model_macs(model: keras.layers.Layer) -> int | None:
+    """Multiply-accumulates per example of all known weights.
+
+    Args:
+        model: A built model.
+
+    Returns:
+        The sum over the weights whose use is known, `None` if none is.
+    """
+    return summary(model).total.macs
+
+
+def _rows_of(layer: keras.layers.Layer) -> list[WeightRow]:
+    rows, counted = [], set()
+    for slot in adapters.slots_of(layer) if layer.built else ():
+        owner, attribute = slot.locate(layer)
+        raw = getattr(owner, attribute)
+        each = attached(layer).get(slot.name)
+        value = final(each, each.parametrization(layer)) if each else raw
+        rows.append(
+            _row(
+                f"{_path(layer)}/{slot.name}",
+                layer,
+                raw,
+                value,
+                uses(layer, slot),
+            )
+        )
+        counted.add(id(raw))
+    below = layer.weights if rows else _surgery.own_variables(layer)
+    others = [
+        v
+        for v in below
+        if id(v) not in counted
+        and "float" in v.dtype
+        and not _is_state(layer, v)
+    ]
+    return rows + [
+        _row(f"{_path(layer)}/{v.name}", layer, v, v, None) for v in others
+    ]
+
+
+def _is_state(layer: keras.layers.Layer, variable: keras.Variable) -> bool:
+    """Whether the variable belongs to a parametrization of the layer."""
+    return any(
+        variable is own
+        for each in attached(layer).values()
+        for own in each.parametrization(layer).variables
+    )
+
+
+def _row(
+    name: str, layer: Any, raw: keras.Variable, value: Any, macs: int | None
+) -> WeightRow:
+    parameters = math.prod(raw.shape)
+    array = keras.ops.convert_to_numpy(value)
+    return WeightRow(
+        name=name,
+        kind=type(layer).__name__,
+        shape=tuple(raw.shape),
+        parameters=parameters,
+        nonzeros=int(np.count_nonzero(array)),
+        macs=None if macs is None else macs * parameters,
+        size=parameters * array.dtype.itemsize,
+    )
+
+
+def _path(layer: keras.layers.Layer) -> str:
+    return layer.path or layer.name
+
+
+def _summary_of_file(path: str) -> Summary:
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"Expected a model file. There is no {path!r}.")
+    if path.endswith(".keras"):
+        return summary(keras.saving.load_model(path, compile=False))
+    if path.endswith(".tflite"):
+        from keras_sparse.export.tflite_file import read_tflite
+
+        return read_tflite(path).summary()
+    raise ValueError(f"Expected a .keras or .tflite file. Received: {path!r}.")
+
+
+def _row_as_dict(row: WeightRow) -> dict[str, Any]:
+    return {**dataclasses.asdict(row), "sparsity": row.sparsity}
+
+
+def _cells(row: WeightRow) -> list[str]:
+    return [
+        row.name,
+        row.kind,
+        " x ".join(str(size) for size in row.shape),
+        f"{row.sparsity:.2%}",
+        f"{row.nonzeros:,}",
+        f"{row.parameters:,}",
+        "" if row.macs is None else f"{row.macs:,}",
+        f"{row.size:,}",
+    ]

@@ -1,0 +1,54 @@
+"""Every parametrization on every layer type."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_sparse as ks
+from tests.contract import LAYERS, check_contract
+
+
+def half_of_it(mask, rng):
+    mask.set_mask(rng.random(mask.mask.shape) > 0.5)
+
+
+PARAMETRIZATIONS = {
+    "Mask": (lambda: ks.Mask(), half_of_it),
+    "Mask straight-through": (
+        lambda: ks.Mask(straight_through=True),
+        half_of_it,
+    ),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("kind", PARAMETRIZATIONS)
+def test_life_of_a_sparse_model(kind, layer, tmp_path):
+    make, change = PARAMETRIZATIONS[kind]
+    model = check_contract(LAYERS[layer], make(), change, tmp_path)
+    zeros = sum(
+        (w == 0).sum() for w in model.get_weights() if np.ndim(w) > 1
+    )
+    assert zeros > 0
+
+
+@pytest.mark.parametrize("kind", PARAMETRIZATIONS)
+def test_config_round_trip(kind):
+    made = PARAMETRIZATIONS[kind][0]()
+    config = keras.saving.serialize_keras_object(made)
+    again = keras.saving.deserialize_keras_object(config)
+    assert again.get_config() == made.get_config()
+
+
+@pytest.mark.parametrize("kind", PARAMETRIZATIONS)
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "layer", ["Dense", "Conv2D", "MultiHeadAttention", "GRU"]
+)
+def test_life_under_mixed_precision(kind, layer, policy, tmp_path):
+    make, change = PARAMETRIZATIONS[kind]
+    keras.config.set_dtype_policy(policy)
+    try:
+        check_contract(LAYERS[layer], make(), change, tmp_path)
+    finally:
+        keras.config.set_dtype_policy("float32")
