@@ -6,6 +6,8 @@ import contextlib
 import io
 import logging
 import os
+import urllib.error
+import urllib.request
 import warnings
 from typing import NamedTuple
 
@@ -13,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_sparse import _surgery
+
+_DATA_HOST = "https://storage.googleapis.com/tfds-data"
 
 
 class Split(NamedTuple):
@@ -64,12 +68,29 @@ def _load_tfds(name: str) -> Dataset:
     with _quiet():
         import tensorflow_datasets as tfds
 
-        splits = [
-            tfds.load(name, split=split, batch_size=-1, as_supervised=True)
-            for split in ("train", "test")
-        ]
-        train, test = (tfds.as_numpy(split) for split in splits)
-    return Dataset(name, _scaled(*train), _scaled(*test))
+        def read(split: str, download: bool) -> Split:
+            data = tfds.load(
+                name,
+                split=split,
+                batch_size=-1,
+                as_supervised=True,
+                download=download,
+            )
+            return _scaled(*tfds.as_numpy(data))
+
+        try:
+            return Dataset(name, read("train", False), read("test", False))
+        except Exception:
+            _check_network()
+            return Dataset(name, read("train", True), read("test", True))
+
+
+def _check_network() -> None:
+    """Fails in seconds where a download would retry for minutes."""
+    try:
+        urllib.request.urlopen(_DATA_HOST, timeout=5).close()
+    except urllib.error.HTTPError:
+        pass  # it answered
 
 
 def _load_digits() -> Dataset:

@@ -2,7 +2,7 @@
 
 A histogram counts the leading bits of every score, which order floats; the
 bin that holds the k-th smallest is counted again on its next bits, until no
-bits are left. Nothing is sorted, copied or concatenated, and about two
+bits are left. Nothing is sorted, copied or concatenated, and two to three
 nanoseconds a score are spent.
 """
 

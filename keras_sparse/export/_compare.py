@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ TOLERANCES: dict[str | None, float] = {
     "dynamic": 0.15,
     "int8": 0.25,
 }
-"""The largest `relative_difference` that is accepted, for each kind.
+"""The largest relative difference (see `measure`) that is accepted, for each kind.
 
 float32 and float16 files compute what Keras computes, in another order or
 from rounded weights, so *every number* has to be right: the largest
@@ -43,7 +44,8 @@ def keras_predictions(
     """
     rows: list[Arrays] = []
     for batch, count in batches(arrays, min(size, len(arrays[0]))):
-        result = keras.tree.flatten(model(signature.pack(batch), training=False))
+        result = model(signature.pack(batch), training=False)
+        result = keras.tree.flatten(result)
         rows.append([keras.ops.convert_to_numpy(y)[:count] for y in result])
     outputs = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
     for index, output in enumerate(outputs):
@@ -58,36 +60,51 @@ def keras_predictions(
     return outputs
 
 
-def differences(
-    expected: np.ndarray, received: np.ndarray, quantize: str | None
+def measure(
+    gap: np.ndarray, expected: np.ndarray, quantize: str | None
 ) -> tuple[float, float]:
-    """Return the largest absolute difference and the relative one.
+    """Return the largest difference, absolute, and the relative one.
 
     Args:
-        expected: what Keras predicts.
-        received: what the file gives, of the same shape.
+        gap: differences of two results.
+        expected: what Keras predicts, of the same shape: the scale.
         quantize: the kind of file; it sets the rule, see `TOLERANCES`.
 
     Returns:
-        `(largest, relative)`. The outputs' scale is never taken below
-        what makes 1e-7 relative to it, nor for int8 probabilities, which
-        such files hold in steps of 1/256, below 1/64.
+        `(largest, relative)`. The scale is never taken below what lets
+        1e-7 pass, nor, for int8 probabilities, which such files hold in
+        steps of 1/256, below 1/64.
 
     Example:
 
-    >>> differences(np.array([2.0, 1.0]), np.array([2.0, 1.5]), None)
+    >>> measure(np.array([0.0, -0.5]), np.array([2.0, 1.0]), None)
     (0.5, 0.25)
     """
-    expected = expected.astype("float64")
-    gap = np.abs(received.astype("float64") - expected)
+    gap = np.abs(np.asarray(gap, "float64"))
+    expected = np.asarray(expected, "float64")
     largest = float(gap.max(initial=0.0))
     if quantize in (None, "float16"):
         size, scale = largest, float(np.abs(expected).max(initial=0.0))
     else:
         size, scale = _rms(gap), _rms(expected)
-    if quantize == "int8" and 0 <= expected.min() <= expected.max() <= 1:
+    if quantize == "int8" and expected.min() >= 0 and expected.max() <= 1:
         scale = max(scale, _PROBABILITY_SCALE)
     return largest, size / max(scale, _SMALLEST / TOLERANCES[quantize])
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a verified file gave in each of the two interpreter set-ups.
+
+    Args:
+        outputs: for each set-up, one array for each output.
+        absolute: for each set-up, the largest difference from Keras.
+        relative: for each set-up, the largest relative difference.
+    """
+
+    outputs: dict[str, Arrays]
+    absolute: dict[str, float]
+    relative: dict[str, float]
 
 
 def verify(
@@ -100,37 +117,71 @@ def verify(
     quantize: str | None,
     tolerance: float,
     batch_size: int,
-) -> tuple[dict[str, Arrays], dict[str, float], dict[str, float]]:
+) -> Verdict:
     """Run a file with and without XNNPACK and compare it with Keras.
-
-    Returns:
-        For each set-up: the outputs, the largest absolute difference
-        from Keras, and the largest relative difference.
 
     Raises:
         RuntimeError: NaN, another shape, or a difference beyond
             `tolerance` from Keras or between the two set-ups.
     """
-    results: dict[str, Arrays] = {}
-    absolute, relative = {}, {}
+    verdict = Verdict({}, {}, {})
+    kind = quantize or "float32"
     for setup in _litert.SETUPS:
-        results[setup] = _litert.run(
+        verdict.outputs[setup] = _litert.run(
             path, setup, signature.names, arrays, outputs, batch_size
         )
-        absolute[setup], relative[setup] = 0.0, 0.0
+        gaps = []
         for name, want, got in zip(
-            outputs, expected, results[setup], strict=True
+            outputs, expected, verdict.outputs[setup], strict=True
         ):
-            gap = _checked(want, want, got, name, quantize, tolerance, setup)
-            absolute[setup] = max(absolute[setup], gap[0])
-            relative[setup] = max(relative[setup], gap[1])
-    for name, want, *pair in zip(
-        outputs, expected, *results.values(), strict=True
+            what = f"output {name!r} of the {kind} file in LiteRT ({setup})"
+            _refuse_shape_or_nan(want, got, what)
+            gaps.append(measure(_minus(got, want), want, quantize))
+            _refuse_beyond(tolerance, *gaps[-1], f"{what} from Keras")
+        verdict.absolute[setup] = max(gap[0] for gap in gaps)
+        verdict.relative[setup] = max(gap[1] for gap in gaps)
+    for name, want, one, other in zip(
+        outputs, expected, *verdict.outputs.values(), strict=True
     ):
-        # the difference of the two, on the scale of Keras' outputs
-        moved = want + (pair[1].astype("float64") - pair[0])
-        _checked(want, moved, got, name, quantize, tolerance, "both")
-    return results, absolute, relative
+        what = f"output {name!r} of the {kind} file"
+        gap = measure(_minus(one, other), want, quantize)
+        _refuse_beyond(tolerance, *gap, f"{what} with XNNPACK from without")
+    return verdict
+
+
+def _refuse_shape_or_nan(
+    want: np.ndarray, got: np.ndarray, what: str
+) -> None:
+    if got.shape != want.shape:
+        raise RuntimeError(
+            f"Not written. Expected shape {want.shape} from {what}, as "
+            f"Keras gives, received {got.shape}. Does an output depend on "
+            "the size of the batch?"
+        )
+    bad = int(np.sum(~np.isfinite(got)))
+    if bad:
+        raise RuntimeError(
+            f"Not written. Expected finite numbers from {what}, received "
+            f"{bad} NaN or infinite ones of {got.size}. Numbers beyond "
+            "65504 do not fit float16: try another quantize=."
+        )
+
+
+def _refuse_beyond(
+    tolerance: float, largest: float, relative: float, what: str
+) -> None:
+    if not relative <= tolerance:
+        raise RuntimeError(
+            f"Not written. Expected a relative difference of at most "
+            f"{tolerance:.3g} for {what}, received {relative:.3g} (largest "
+            f"difference {largest:.3g}). Give more or more typical "
+            "representative_data for int8, choose another quantize=, or, "
+            "if that is good enough, a larger tolerance=."
+        )
+
+
+def _minus(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return one.astype("float64") - other.astype("float64")
 
 
 def _rms(values: np.ndarray) -> float:

@@ -1,0 +1,8 @@
+"""Export to LiteRT, read the file back, and time it."""
+
+from keras_sparse.export.benchmark import BenchmarkResult as BenchmarkResult
+from keras_sparse.export.benchmark import benchmark_tflite as benchmark_tflite
+from keras_sparse.export.report import ExportReport as ExportReport
+from keras_sparse.export.tflite import export_tflite as export_tflite
+from keras_sparse.export.tflite_file import TFLiteFile as TFLiteFile
+from keras_sparse.export.tflite_file import read_tflite as read_tflite

@@ -1,0 +1,116 @@
+"""What an export gave: sizes, counts and how far from Keras."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """The result of `export_tflite`.
+
+    Args:
+        path: the file that was written.
+        quantize: `None`, `"float16"`, `"dynamic"` or `"int8"`.
+        io_dtype: dtype of the file's inputs and outputs.
+        batch_size: the fixed batch size of the file.
+        raw_bytes: size of the file.
+        gzip_bytes: its size after gzip at level 9, near what an app store
+            transfers.
+        parameters: weights of the Keras model, biases and all.
+        nonzeros: how many of them are not zero.
+        macs: multiply-accumulates of one sample, `None` where unknown.
+        samples: how many samples the comparison with Keras ran.
+        tolerance: the relative difference that was allowed.
+        max_difference: largest absolute difference from Keras' outputs,
+            by interpreter set-up: `"xnnpack"`, and `"builtin"` without it.
+        relative_difference: what the tolerance was compared with.
+        top1_agreement: fraction of samples with Keras' class, by set-up;
+            `None` where the first output gives no classes.
+        accuracy: fraction of samples with the label's class, for
+            `"keras"` and by set-up; `None` without labels.
+
+    Example:
+
+    >>> report = ExportReport(
+    ...     "a.tflite", "int8", "float32", 1, 2048, 1024, 100, 10, 90, 4,
+    ...     0.25, {"xnnpack": 0.01}, {"xnnpack": 0.02},
+    ... )
+    >>> report.sparsity
+    0.9
+    >>> print(report)
+    a.tflite: int8, batch of 1
+      size                2.0 KiB, gzip 1.0 KiB
+      parameters          100, of which 10 not zero (sparsity 90.00%)
+      MACs                90
+      from Keras, xnnpack largest 0.01, relative 0.02 of 0.25 allowed
+      compared on         4 samples
+    """
+
+    path: str
+    quantize: str | None
+    io_dtype: str
+    batch_size: int
+    raw_bytes: int
+    gzip_bytes: int
+    parameters: int
+    nonzeros: int
+    macs: int | None
+    samples: int
+    tolerance: float
+    max_difference: dict[str, float]
+    relative_difference: dict[str, float]
+    top1_agreement: dict[str, float] | None = None
+    accuracy: dict[str, float] | None = None
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction of parameters that are zero."""
+        return 1 - self.nonzeros / self.parameters if self.parameters else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {**asdict(self), "sparsity": self.sparsity}
+
+    def __str__(self) -> str:
+        macs = "not known" if self.macs is None else f"{self.macs:,}"
+        rows = [
+            (
+                "size",
+                f"{_kib(self.raw_bytes)}, gzip {_kib(self.gzip_bytes)}",
+            ),
+            (
+                "parameters",
+                f"{self.parameters:,}, of which {self.nonzeros:,} not zero "
+                f"(sparsity {self.sparsity:.2%})",
+            ),
+            ("MACs", macs),
+        ]
+        for setup, largest in self.max_difference.items():
+            relative = self.relative_difference[setup]
+            rows.append(
+                (
+                    f"from Keras, {setup}",
+                    f"largest {largest:.3g}, relative {relative:.3g} of "
+                    f"{self.tolerance:.3g} allowed",
+                )
+            )
+        rows.append(("compared on", f"{self.samples:,} samples"))
+        for name, rates in (
+            ("same class", self.top1_agreement),
+            ("accuracy", self.accuracy),
+        ):
+            if rates:
+                listed = (f"{key} {rate:.2%}" for key, rate in rates.items())
+                rows.append((name, ", ".join(listed)))
+        kind = self.quantize or "float32"
+        if self.io_dtype != "float32":
+            kind += f" with {self.io_dtype} inputs and outputs"
+        lines = [f"{self.path}: {kind}, batch of {self.batch_size}"]
+        lines += [f"  {name:<20}{value}" for name, value in rows]
+        return "\n".join(lines)
+
+
+def _kib(size: int) -> str:
+    return f"{size / 1024:,.1f} KiB"
