@@ -8,6 +8,7 @@ from keras_sparse import (
     schedules,
     scores,
 )
+from keras_sparse.export import benchmark_tflite, export_tflite
 from keras_sparse.layers import register_adapter
 from keras_sparse.parametrizations import Mask, Parametrization
 from keras_sparse.pruning import prune
@@ -21,7 +22,9 @@ __all__ = [
     "Mask",
     "Parametrization",
     "allocations",
+    "benchmark_tflite",
     "callbacks",
+    "export_tflite",
     "layers",
     "parametrized",
     "patterns",

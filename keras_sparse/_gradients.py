@@ -43,7 +43,9 @@ def weight_gradients(
         mapping = []
         for (each, mask), value in zip(weights, values, strict=True):
             mapping.append((each.raw, value))
-            mapping.append((mask.mask, keras.ops.ones(mask.mask.shape, "uint8")))
+            mapping.append(
+                (mask.mask, keras.ops.ones(mask.mask.shape, "uint8"))
+            )
         with keras.StatelessScope(state_mapping=mapping):
             prediction = model(x, training=True)
             return model.compute_loss(

@@ -105,9 +105,7 @@ def _load_digits() -> Dataset:
         random_state=0,
         stratify=digits.target,
     )
-    return Dataset(
-        "digits", _scaled(x_train, y_train), _scaled(x_test, y_test)
-    )
+    return Dataset("digits", _scaled(x_train, y_train), _scaled(x_test, y_test))
 
 
 def _scaled(x: NDArray, y: NDArray) -> Split:

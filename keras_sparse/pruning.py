@@ -37,11 +37,10 @@ class MaskedWeight(NamedTuple):
 
     def value(self) -> NDArray:
         """What a score sees: dormant weights count only straight-through."""
+        value = keras.ops.convert_to_numpy(_surgery.read(self.each.raw))
         if self.mask.straight_through:
-            value = _surgery.read(self.each.raw)
-        else:
-            value = self.mask.finalize(_surgery.read(self.each.raw))
-        return keras.ops.convert_to_numpy(value)
+            return value
+        return value * keras.ops.convert_to_numpy(self.mask.mask)
 
 
 def masked_weights(

@@ -26,9 +26,7 @@ PARAMETRIZATIONS = {
 def test_life_of_a_sparse_model(kind, layer, tmp_path):
     make, change = PARAMETRIZATIONS[kind]
     model = check_contract(LAYERS[layer], make(), change, tmp_path)
-    zeros = sum(
-        (w == 0).sum() for w in model.get_weights() if np.ndim(w) > 1
-    )
+    zeros = sum((w == 0).sum() for w in model.get_weights() if np.ndim(w) > 1)
     assert zeros > 0
 
 

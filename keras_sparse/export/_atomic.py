@@ -19,7 +19,7 @@ def check_writable(path: str | os.PathLike) -> Path:
     Raises:
         FileNotFoundError: the folder does not exist.
         IsADirectoryError: `path` is a folder.
-        PermissionError: the folder cannot be written to.
+        OSError: the folder cannot be written to, or the disk is full.
     """
     target = Path(os.path.realpath(path))
     folder = target.parent
@@ -39,11 +39,11 @@ def check_writable(path: str | os.PathLike) -> Path:
         probe.open("xb").close()
         probe.unlink()
     except OSError as error:
-        raise PermissionError(
+        raise OSError(  # of the subclass that the number stands for
             error.errno,
             f"Cannot write {str(path)!r}: expected a folder that can be "
             f"written to, received {str(folder)!r} ({error.strerror}). "
-            "Choose another path or change the folder's permissions",
+            "Choose another path, or free the space, or change permissions",
         ) from error
     return target
 

@@ -65,20 +65,20 @@ def check_model(model: keras.Model) -> None:
             "process started with KERAS_BACKEND=tensorflow."
         )
     layers = list(model._flatten_layers())
-    sparse = [x.path for x in layers if x.__dict__.get("_ks_slots")]
+    sparse = [x for x in layers if x.__dict__.get("_ks_slots")]
     if sparse:
         raise ValueError(
             "Expected a plain model, received one whose layers carry "
             f"parametrizations: {_some(sparse)}. Call ks.strip(model) first."
         )
-    stateful = [x.path for x in layers if getattr(x, "stateful", False)]
+    stateful = [x for x in layers if getattr(x, "stateful", False)]
     if stateful:
         raise ValueError(
             "Expected layers that keep no state from call to call, received "
             f"stateful=True in {_some(stateful)}. Build them with "
             "stateful=False and copy the weights."
         )
-    half = [x.path for x in layers if _is_half(x)]
+    half = [x for x in layers if _is_half(x)]
     if half:
         raise ValueError(
             "Expected layers that compute in float32, received "
@@ -93,6 +93,7 @@ def _is_half(layer: keras.Layer) -> bool:
     return layer.compute_dtype in ("float16", "bfloat16")
 
 
-def _some(names: list[str], count: int = 5) -> str:
+def _some(layers: list[keras.Layer], count: int = 5) -> str:
+    names = [layer.path or layer.name for layer in layers]
     rest = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + rest

@@ -59,8 +59,10 @@ def as_classes(labels: Any, output: np.ndarray) -> np.ndarray:
         )
     array = array.reshape(count)
     numbers = array.astype("int64")
-    if (numbers != array).any() or numbers.min() < 0 or (
-        numbers.max() >= classes
+    if (
+        (numbers != array).any()
+        or numbers.min() < 0
+        or (numbers.max() >= classes)
     ):
         raise ValueError(
             f"labels: expected integers from 0 to {classes - 1}, received "

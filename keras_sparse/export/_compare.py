@@ -18,7 +18,7 @@ TOLERANCES: dict[str | None, float] = {
     "dynamic": 0.15,
     "int8": 0.25,
 }
-"""The largest relative difference (see `measure`) that is accepted, for each kind.
+"""The relative difference that is accepted, for each kind of file.
 
 float32 and float16 files compute what Keras computes, in another order or
 from rounded weights, so *every number* has to be right: the largest
@@ -30,6 +30,14 @@ mean square of the differences over that of the outputs. Sound files
 measure up to .04; outputs that are unrelated to Keras' measure 1 or more.
 """
 
+_REMEDIES: dict[str | None, str] = {
+    None: "Export parts of the model to find the layer; one whose result "
+    "depends on the rest of its batch cannot match.",
+    "float16": "Try quantize=None.",
+    "dynamic": 'Try quantize="float16".',
+    "int8": "Calibrate on more, and more typical, representative_data, or "
+    'try quantize="dynamic".',
+}
 _SMALLEST = 1e-7
 _PROBABILITY_SCALE = 1 / 64
 
@@ -137,7 +145,7 @@ def verify(
             what = f"output {name!r} of the {kind} file in LiteRT ({setup})"
             _refuse_shape_or_nan(want, got, what)
             gaps.append(measure(_minus(got, want), want, quantize))
-            _refuse_beyond(tolerance, *gaps[-1], f"{what} from Keras")
+            _refuse_beyond(tolerance, *gaps[-1], f"{what} from Keras", quantize)
         verdict.absolute[setup] = max(gap[0] for gap in gaps)
         verdict.relative[setup] = max(gap[1] for gap in gaps)
     for name, want, one, other in zip(
@@ -145,13 +153,12 @@ def verify(
     ):
         what = f"output {name!r} of the {kind} file"
         gap = measure(_minus(one, other), want, quantize)
-        _refuse_beyond(tolerance, *gap, f"{what} with XNNPACK from without")
+        what = f"{what} with XNNPACK from without"
+        _refuse_beyond(tolerance, *gap, what, quantize)
     return verdict
 
 
-def _refuse_shape_or_nan(
-    want: np.ndarray, got: np.ndarray, what: str
-) -> None:
+def _refuse_shape_or_nan(want: np.ndarray, got: np.ndarray, what: str) -> None:
     if got.shape != want.shape:
         raise RuntimeError(
             f"Not written. Expected shape {want.shape} from {what}, as "
@@ -168,15 +175,18 @@ def _refuse_shape_or_nan(
 
 
 def _refuse_beyond(
-    tolerance: float, largest: float, relative: float, what: str
+    tolerance: float,
+    largest: float,
+    relative: float,
+    what: str,
+    quantize: str | None,
 ) -> None:
     if not relative <= tolerance:
         raise RuntimeError(
             f"Not written. Expected a relative difference of at most "
             f"{tolerance:.3g} for {what}, received {relative:.3g} (largest "
-            f"difference {largest:.3g}). Give more or more typical "
-            "representative_data for int8, choose another quantize=, or, "
-            "if that is good enough, a larger tolerance=."
+            f"difference {largest:.3g}). {_REMEDIES[quantize]} A larger "
+            "tolerance= accepts the file as it is."
         )
 
 

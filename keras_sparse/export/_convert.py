@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_sparse.export._quiet import captured, known_warnings_ignored
@@ -13,7 +15,9 @@ from keras_sparse.export._samples import Arrays, batches
 from keras_sparse.export._signature import Signature, unique_names
 
 _LOOPS = {"While", "StatelessWhile", "If", "StatelessIf", "Case"}
-_LOG_LINES = 12
+_MISSING = re.compile(r"'(tf\.\w+)' op is neither a custom op nor a flex op")
+_CHATTER = re.compile(r"[IW]\d{4} |INFO: |loc\(")
+_SAID, _TOLD, _WIDTH = 3, 8, 200  # lines of error and log; characters
 
 
 def convert(
@@ -49,31 +53,34 @@ def convert(
     Raises:
         RuntimeError: the converter failed; the message ends with its log.
     """
-    try:
-        with captured() as log, known_warnings_ignored():
-            function, outputs = _trace(model, signature, batch_size)
-            if quantize == "int8":
-                _refuse_loops(model, function)
-            holder = tf.Module()
-            holder.variables_of_model = [v.value for v in model.variables]
-            converter = tf.lite.TFLiteConverter.from_concrete_functions(
-                [function], holder
+    with _explained(model):
+        function, outputs = _trace(model, signature, batch_size)
+    if quantize == "int8":
+        _refuse_loops(model, function)
+    with _explained(model):
+        holder = tf.Module()
+        holder.used = list(function.variables)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(
+            [function], holder
+        )
+        _set_kind(converter, quantize, io_dtype)
+        if quantize == "int8":
+            converter.representative_dataset = lambda: (
+                dict(zip(signature.names, batch, strict=True))
+                for batch, _ in batches(samples or [], batch_size)
             )
-            _set_kind(converter, quantize, io_dtype)
-            if quantize == "int8":
-                converter.representative_dataset = lambda: (
-                    dict(zip(signature.names, batch, strict=True))
-                    for batch, _ in batches(samples or [], batch_size)
-                )
-            return converter.convert(), outputs
-    except _NotSupported:
-        raise
-    except Exception as error:
-        raise RuntimeError(_message(model, error, log())) from error
+        return converter.convert(), outputs
 
 
-class _NotSupported(RuntimeError):
-    """A model that TensorFlow's converter would crash on."""
+@contextlib.contextmanager
+def _explained(model: keras.Model) -> Iterator[None]:
+    """Keep the block silent; put what it wrote into what it raises."""
+    with known_warnings_ignored():
+        try:
+            with captured() as log:
+                yield
+        except Exception as error:
+            raise RuntimeError(_message(model, error, log())) from error
 
 
 def _trace(
@@ -131,11 +138,11 @@ def _refuse_loops(model: keras.Model, function: Any) -> None:
     if not loops:
         return
     layers = [
-        layer.path
+        layer.path or layer.name
         for layer in model._flatten_layers()
         if isinstance(layer, keras.layers.RNN) and not layer.unroll
     ]
-    raise _NotSupported(
+    raise RuntimeError(
         "int8 expected a model without loops or branches, received "
         f"{model.name!r} with {', '.join(loops)}"
         + (f" (in {', '.join(layers)})" if layers else "")
@@ -146,16 +153,16 @@ def _refuse_loops(model: keras.Model, function: Any) -> None:
 
 
 def _message(model: keras.Model, error: Exception, log: str) -> str:
-    lines = [line for line in log.splitlines() if line.strip()]
-    said = str(error).strip().splitlines() or [type(error).__name__]
+    said = f"{type(error).__name__}: {error}".splitlines()
+    missing = sorted(set(_MISSING.findall(str(error))))
+    named = f": LiteRT has no {', '.join(missing)}" if missing else ""
+    told = [line for line in log.splitlines() if not _CHATTER.match(line)]
+    lines = [*said[:_SAID], "The end of the converter's log:", *told[-_TOLD:]]
     return "\n".join(
         [
-            f"TensorFlow could not convert {model.name!r} to LiteRT. "
-            "Expected a model of operations that LiteRT has built in; "
-            "replace the layer that the messages below name, or export a "
-            "part of the model without it.",
-            f"{type(error).__name__}: " + "\n".join(said[:_LOG_LINES]),
-            f"The last {_LOG_LINES} lines of the converter's log:",
-            *lines[-_LOG_LINES:],
+            f"TensorFlow could not convert {model.name!r}{named}. Expected "
+            "a model of operations that LiteRT has built in: replace the "
+            "layer that needs others, or export the part before it.",
+            *(line[:_WIDTH] for line in lines if line.strip()),
         ]
     )

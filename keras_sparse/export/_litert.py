@@ -20,10 +20,15 @@ _RESOLVERS = {
 }
 
 
+def resolver(setup: str) -> OpResolverType:
+    """Return LiteRT's name for a set-up."""
+    return _RESOLVERS[setup]
+
+
 def load(
     path: str | os.PathLike, setup: str = "xnnpack", threads: int = 1
 ) -> Interpreter:
-    """Load a file, its tensors allocated.
+    """Load a file, its tensors allocated; LiteRT may write to stderr.
 
     Args:
         path: a `.tflite` file that `read_tflite` accepts.
@@ -34,13 +39,12 @@ def load(
         RuntimeError: LiteRT refuses the file.
     """
     try:
-        with captured():
-            interpreter = Interpreter(
-                model_path=os.fspath(path),
-                num_threads=threads,
-                experimental_op_resolver_type=_RESOLVERS[setup],
-            )
-            interpreter.allocate_tensors()
+        interpreter = Interpreter(
+            model_path=os.fspath(path),
+            num_threads=threads,
+            experimental_op_resolver_type=resolver(setup),
+        )
+        interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         raise RuntimeError(
             f"LiteRT ({setup}) expected a file it can run, received "
@@ -70,8 +74,9 @@ def run(
     Returns:
         One array for each output. What the file holds as int8 is float32.
     """
-    interpreter = load(path, setup)
-    runner = interpreter.get_signature_runner()
+    with captured():
+        interpreter = load(path, setup)
+        runner = interpreter.get_signature_runner()
     fed, given = runner.get_input_details(), runner.get_output_details()
     rows: list[list[np.ndarray]] = [[] for _ in outputs]
     for batch, count in batches(arrays, batch_size):

@@ -90,7 +90,7 @@ def random_samples(
     rng = np.random.default_rng(seed)
     arrays = []
     for shape, dtype in zip(signature.shapes, signature.dtypes, strict=True):
-        size = (count, *shape)
+        size = (count, *(length or 1 for length in shape))
         if "float" in dtype:
             arrays.append(rng.standard_normal(size).astype(dtype))
         else:

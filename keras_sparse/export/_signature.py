@@ -45,7 +45,7 @@ class Signature:
                 str(array.dtype) if dtype == "?" else dtype
                 for array, dtype in zip(arrays, self.dtypes, strict=True)
             )
-            shapes = tuple(array.shape[1:] for array in arrays)
+            shapes: tuple[Shape, ...] = tuple(a.shape[1:] for a in arrays)
             return replace(self, shapes=shapes, dtypes=dtypes)
         for key, shape in zip(self.keys, self.shapes, strict=True):
             if None in shape:

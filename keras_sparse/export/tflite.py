@@ -138,9 +138,7 @@ def export_tflite(
             tolerance=allowed,
             batch_size=batch_size,
         )
-        weights = [
-            keras.ops.convert_to_numpy(weight) for weight in model.weights
-        ]
+        weights = [weight.numpy() for weight in model.weights]
         report = ExportReport(
             path=os.fspath(path),
             quantize=quantize,

@@ -1,0 +1,31 @@
+# Everything sets itself up in .venv; Python 3.10 or newer is all it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-backends check setup clean
+
+demo: setup           ## train, prune and export LeNet-5; under three minutes
+	$(BIN)/keras-sparse demo
+
+test: setup           ## the tests, on TensorFlow (JAX and torch where present)
+	$(BIN)/python -m pytest -q
+
+test-backends: setup  ## installs JAX and torch, and runs their tests
+	$(BIN)/python -m pip install -q -e '.[jax,torch]'
+	$(BIN)/python -m pytest -q tests/test_backends.py
+
+check: setup          ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv

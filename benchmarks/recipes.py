@@ -1,0 +1,100 @@
+"""Networks and settings that several benchmarks share.
+
+Recipe A: 784-300-100-10, ReLU, Glorot uniform, pixels / 255, Adam 1e-3 with
+cosine to 0, batch 128, 20 epochs of MNIST, cubic schedule from 10% to 60% of
+the steps, masks updated every 100 steps.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+BATCH = 128
+EPOCHS = {"lenet300": 20, "lenet5": 8}
+
+
+def lenet300(keras):
+    """LeNet-300-100; works with keras and with tf_keras."""
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            layers.Input((28, 28, 1)),
+            layers.Flatten(),
+            layers.Dense(300, "relu"),
+            layers.Dense(100, "relu"),
+            layers.Dense(10),
+        ]
+    )
+
+
+def lenet5(keras):
+    """LeNet-5 in Caffe's form, 20-50-500-10."""
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            layers.Input((28, 28, 1)),
+            layers.Conv2D(20, 5, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(50, 5, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(500, "relu"),
+            layers.Dense(10),
+        ]
+    )
+
+
+NETS = {"lenet300": lenet300, "lenet5": lenet5}
+
+
+def compile_for(keras, model, steps):
+    """Adam 1e-3 with cosine to 0 over all steps."""
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, steps)
+    model.compile(
+        keras.optimizers.Adam(rate),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+
+
+def record(benchmark, row):
+    """Appends a measured row with its circumstances; returns it."""
+    packages = ("tensorflow", "keras", "numpy")
+    row = {
+        **row,
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{processor()}, {os.cpu_count()} cores",
+        "versions": {p: importlib.metadata.version(p) for p in packages},
+    }
+    RESULTS.mkdir(exist_ok=True)
+    with open(RESULTS / f"{benchmark}.jsonl", "a") as file:
+        file.write(json.dumps(row) + "\n")
+    return row
+
+
+def recorded(benchmark):
+    """Every row recorded for a benchmark."""
+    path = RESULTS / f"{benchmark}.jsonl"
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def processor():
+    """The processor's name, without which a time means nothing."""
+    try:
+        for line in open("/proc/cpuinfo"):
+            if line.startswith("model name"):
+                return line.split(":")[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,197 @@
+"""Question: what does pruning cost a training step, in time and memory?
+
+    python benchmarks/step_time.py            # every variant, interleaved
+    python benchmarks/step_time.py --memory   # peak memory, a process each
+
+Each round times a few steps of every variant in turn; the ratio is the median
+over rounds of variant / dense of the same round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+from recipes import BATCH, record
+
+os.environ["TF_USE_LEGACY_KERAS"] = "1"  # for tfmot
+BENCHMARK = "step_time"
+SHAPES = {"mlp2048": (784,), "convnet": (28, 28, 1)}
+STEPS = {"mlp2048": 8, "convnet": 16}
+VARIANTS = (
+    "dense",
+    "masked",
+    "every 100 steps",
+    "every step",
+    "tfmot dense",
+    "tfmot every 100 steps",
+    "tfmot every step",
+)
+
+
+def network(keras, net):
+    layers = keras.layers
+    if net == "mlp2048":
+        body = [layers.Dense(2048, "relu"), layers.Dense(2048, "relu")]
+    else:
+        body = [
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+        ]
+    return keras.Sequential(
+        [layers.Input(SHAPES[net]), *body, layers.Dense(10)]
+    )
+
+
+def prepare(net, variant):
+    """Returns a function that trains so many steps of the variant."""
+    import numpy as np
+    import tensorflow as tf
+
+    if variant.startswith("tfmot"):
+        import tf_keras as keras
+    else:
+        import keras
+    model, callbacks = network(keras, net), []
+    every = 1 if variant.endswith("every step") else 100
+    if variant.startswith("tfmot every"):
+        from tensorflow_model_optimization.sparsity import keras as tfmot
+
+        schedule = tfmot.PolynomialDecay(0.0, 0.9, 0, 10**6, frequency=every)
+        model = tfmot.prune_low_magnitude(model, schedule)
+        callbacks = [tfmot.UpdatePruningStep()]
+    elif not variant.endswith("dense"):
+        import keras_sparse as ks
+
+        ks.sparsify(model, ks.Mask(), verbose=False)
+        if variant != "masked":
+            # Without an end that is never reached, which `fit` would tell of.
+            callbacks = [
+                ks.callbacks.Prune(
+                    lambda step: min(0.9, step / 1000), every=every
+                )
+            ]
+    model.compile(
+        "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(BATCH, *SHAPES[net])).astype("float32")
+    y = rng.integers(0, 10, BATCH)
+    data = tf.data.Dataset.from_tensors((x, y)).repeat()
+
+    def train(steps):
+        model.fit(data, steps_per_epoch=steps, verbose=0, callbacks=callbacks)
+
+    return train
+
+
+def time_steps(net, rounds):
+    """Prints and records milliseconds a step and the ratio to dense."""
+    trains = {variant: prepare(net, variant) for variant in VARIANTS}
+    for train in trains.values():
+        train(3)
+    seconds = {variant: [] for variant in VARIANTS}
+    for _ in range(rounds):
+        for variant, train in trains.items():
+            # The difference of two lengths leaves out what `fit` costs itself.
+            begin = time.perf_counter()
+            train(1)
+            middle = time.perf_counter()
+            train(1 + STEPS[net])
+            whole = time.perf_counter() - middle
+            seconds[variant].append((whole - (middle - begin)) / STEPS[net])
+    for variant in VARIANTS:
+        reference = "tfmot dense" if "tfmot" in variant else "dense"
+        ratios = [
+            a / b
+            for a, b in zip(seconds[variant], seconds[reference], strict=True)
+        ]
+        row = {
+            "net": net,
+            "variant": variant,
+            "ms": round(1e3 * statistics.median(seconds[variant]), 3),
+            "ratio": round(statistics.median(ratios), 3),
+            "rounds": rounds,
+        }
+        record(BENCHMARK, row)
+        print(
+            f"{net:10} {variant:24} {row['ms']:9.2f} ms "
+            f"{row['ratio']:6.3f} x dense"
+        )
+
+
+def time_update():
+    """Prints the cost of one exact mask update, for each weight."""
+    import keras
+    import numpy as np
+
+    import keras_sparse as ks
+    from keras_sparse.pruning import masked_weights, update_masks
+
+    model = network(keras, "mlp2048")
+    ks.sparsify(model, ks.Mask(), verbose=False)
+    model.compile("adam", "mse")
+    model.fit(np.ones((8, 784)), np.ones((8, 10)), verbose=0)
+    weights = masked_weights(model)
+    size = sum(int(np.prod(w.each.raw.shape)) for w in weights.values())
+    for name, allocation in (
+        ("uniform", ks.allocations.uniform),
+        ("global", ks.allocations.global_),
+    ):
+        times = []
+        for sparsity in np.linspace(0.1, 0.9, 17):
+            begin = time.perf_counter()
+            update_masks(model, weights, sparsity, allocation=allocation)
+            times.append(time.perf_counter() - begin)
+        nanoseconds = 1e9 * statistics.median(times) / size
+        record(
+            BENCHMARK,
+            {"update": name, "ns_per_weight": nanoseconds, "weights": size},
+        )
+        print(f"update, {name}: {nanoseconds:.2f} ns a weight ({size:,})")
+
+
+def memory(net):
+    """Prints the peak memory of a process that trains one variant."""
+    for variant in VARIANTS:
+        command = [sys.executable, __file__, "--net", net, "--only", variant]
+        peak = subprocess.run(
+            command, capture_output=True, text=True, check=True
+        ).stdout.split()[-1]
+        record(
+            BENCHMARK, {"net": net, "variant": variant, "peak_mib": float(peak)}
+        )
+        print(f"{net:10} {variant:24} {float(peak):9.1f} MiB peak")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--net", choices=SHAPES, nargs="*", default=[*SHAPES])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--only", choices=VARIANTS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.only:
+        prepare(options.net[0], options.only)(20)
+        usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(usage / 1024)
+        return
+    for net in options.net:
+        if options.memory:
+            memory(net)
+        else:
+            time_steps(net, options.rounds)
+    if not options.memory:
+        time_update()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""The command line: inspect, export, benchmark, demo."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: The command line without the program's name. Default: that
+            of the process.
+
+    Returns:
+        0, or 1 after printing an error.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], Any] = options.command
+    try:
+        result = command(options)
+    except (ValueError, OSError) as problem:
+        print(f"keras-sparse: {problem}", file=sys.stderr)
+        return 1
+    if result is not None:
+        print(json.dumps(result.to_dict()) if options.json else result)
+    return 0
+
+
+def _inspect(options: argparse.Namespace) -> Any:
+    from keras_sparse.summary import summary
+
+    return summary(options.file)
+
+
+def _export(options: argparse.Namespace) -> Any:
+    import keras
+    import numpy as np
+
+    import keras_sparse as ks
+
+    model = keras.saving.load_model(options.model, compile=False)
+    if any(True for _ in ks.parametrized(model)):
+        ks.strip(model)
+    data = None
+    if options.representative_data:
+        data = np.load(options.representative_data)
+    return ks.export_tflite(
+        model,
+        options.output,
+        quantize=options.quantize,
+        representative_data=data,
+    )
+
+
+def _benchmark(options: argparse.Namespace) -> Any:
+    from keras_sparse.export import benchmark_tflite
+
+    return benchmark_tflite(
+        options.files, runs=options.runs, threads=options.threads
+    )
+
+
+def _demo(options: argparse.Namespace) -> Any:
+    from keras_sparse.demo import demo
+
+    return demo(options.output, sparsity=options.sparsity)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="keras-sparse",
+        description="Sparse Keras models, and their files for phones.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def add(name: str, command: Any, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(command=command)
+        added.add_argument(
+            "--json", action="store_true", help="print JSON instead of a table"
+        )
+        return added
+
+    inspect = add("inspect", _inspect, "show what a model file holds")
+    inspect.add_argument("file", help="a .keras or .tflite file")
+
+    export = add("export", _export, "convert a .keras file to .tflite")
+    export.add_argument("model", help="a .keras file, sparse or plain")
+    export.add_argument("output", help="the .tflite file to write")
+    export.add_argument(
+        "--quantize", choices=("float16", "dynamic", "int8"), default=None
+    )
+    export.add_argument(
+        "--representative-data",
+        metavar="FILE.npy",
+        help="inputs to calibrate int8 with",
+    )
+
+    benchmark = add("benchmark", _benchmark, "time .tflite files side by side")
+    benchmark.add_argument("files", nargs="+", help=".tflite files")
+    benchmark.add_argument("--runs", type=int, default=50)
+    benchmark.add_argument("--threads", type=int, default=1)
+
+    demo = add("demo", _demo, "train, prune and export LeNet-5 on MNIST")
+    demo.add_argument("--output", default="keras-sparse-demo", help="a folder")
+    demo.add_argument("--sparsity", type=float, default=0.95)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,230 @@
+"""The main job on real digits: train, prune, strip, export, compare."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import pathlib
+from typing import Any
+
+import keras
+import numpy as np
+import rich.box
+import rich.console
+import rich.table
+
+from keras_sparse import _surgery, allocations, datasets, schedules
+from keras_sparse.callbacks import Prune, SparsityLogger
+from keras_sparse.export import (
+    BenchmarkResult,
+    ExportReport,
+    benchmark_tflite,
+    export_tflite,
+)
+from keras_sparse.parametrizations import Mask
+from keras_sparse.sparsify import sparsify, strip
+from keras_sparse.summary import summary
+
+BATCH = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoResult:
+    """What the demo made; prints as one table.
+
+    Args:
+        data: Name of the data set that was really used.
+        reports: One `ExportReport` for each file, the dense one first.
+        times: Latency of the same files, measured side by side.
+        plot: Path of the plot.
+    """
+
+    data: str
+    reports: tuple[ExportReport, ...]
+    times: BenchmarkResult
+    plot: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain numbers, for JSON."""
+        return {
+            "data": self.data,
+            "reports": [report.to_dict() for report in self.reports],
+            "times": self.times.to_dict(),
+            "plot": self.plot,
+        }
+
+    def __str__(self) -> str:
+        table = rich.table.Table(
+            title=f"LeNet-5 on {self.data}", box=rich.box.SIMPLE
+        )
+        table.add_column("file")
+        for column in ("accuracy", "nonzeros", "bytes", "gzip", "latency"):
+            table.add_column(column, justify="right")
+        dense = self.reports[0]
+        for report, time in zip(self.reports, self.times.rows, strict=True):
+            table.add_row(
+                os.path.basename(report.path),
+                f"{_accuracy(report):.2%} ({_points(report, dense)})",
+                _beside(report.nonzeros, dense.nonzeros),
+                _beside(report.raw_bytes, dense.raw_bytes),
+                _beside(report.gzip_bytes, dense.gzip_bytes),
+                f"{1e3 * time.latency_ms:,.0f} µs ({time.ratio:.2f}x)",
+            )
+        console = rich.console.Console(file=io.StringIO(), width=118)
+        console.print(table)
+        return (
+            console.file.getvalue()  # type: ignore[attr-defined]
+            + "Numbers in parentheses are against the dense file. Zeros make "
+            "a file smaller once it is\ncompressed; they make it no faster.\n"
+            f"Plot: {self.plot}"
+        )
+
+
+def demo(
+    folder: str | os.PathLike = "keras-sparse-demo",
+    sparsity: float = 0.95,
+    dense_epochs: int = 3,
+    sparse_epochs: int = 5,
+) -> DemoResult:
+    """Trains LeNet-5, prunes it while it trains, and exports it three times.
+
+    Args:
+        folder: Where the files and the plot go; made where it is missing.
+        sparsity: Fraction of zeros over all kernels.
+        dense_epochs: Epochs before pruning.
+        sparse_epochs: Epochs of pruning, on a cubic schedule over the first
+            two thirds.
+
+    Returns:
+        A `DemoResult`; print it for the table.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = datasets.load("mnist")
+    if data.name == "digits":
+        dense_epochs, sparse_epochs = 10 * dense_epochs, 10 * sparse_epochs
+    keras.utils.set_random_seed(0)
+
+    _surgery.say(f"1/3  training LeNet-5 on {data.name}")
+    model = _lenet5(data.train.x.shape[1:])
+    _compile(model, 1e-3, dense_epochs, data)
+    _fit(model, data, dense_epochs, [])
+    reports = [_export(model, folder / "dense.tflite", None, data)]
+
+    _surgery.say(f"2/3  pruning to {sparsity:.0%} while it trains on")
+    sparsify(model, Mask())
+    _compile(model, 1e-3, sparse_epochs, data)
+    steps = sparse_epochs * -(-len(data.train.x) // BATCH)
+    prune = Prune(
+        schedules.Polynomial(sparsity, begin=0, end=2 * steps // 3),
+        allocation=allocations.global_,
+    )
+    history = _fit(model, data, sparse_epochs, [prune, SparsityLogger()])
+    strip(model)
+
+    _surgery.say("3/3  exporting, and timing the files side by side")
+    for quantize, name in ((None, "sparse.tflite"), ("int8", "int8.tflite")):
+        reports.append(_export(model, folder / name, quantize, data))
+    times = benchmark_tflite([report.path for report in reports])
+    plot = _plot(model, history, folder / "sparsity.png")
+    return DemoResult(data.name, tuple(reports), times, str(plot))
+
+
+def _lenet5(shape: tuple[int, ...]) -> keras.Model:
+    window = 5 if shape[0] >= 28 else 2
+    return keras.Sequential(
+        [
+            keras.Input(shape),
+            keras.layers.Conv2D(20, window, activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Conv2D(50, window, activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(500, activation="relu"),
+            keras.layers.Dense(10),
+        ],
+        name="lenet5",
+    )
+
+
+def _compile(
+    model: keras.Model, rate: float, epochs: int, data: datasets.Dataset
+) -> None:
+    steps = epochs * -(-len(data.train.x) // BATCH)
+    model.compile(
+        keras.optimizers.Adam(
+            keras.optimizers.schedules.CosineDecay(rate, steps)
+        ),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+
+
+def _fit(
+    model: keras.Model,
+    data: datasets.Dataset,
+    epochs: int,
+    callbacks: list[keras.callbacks.Callback],
+) -> dict[str, list[float]]:
+    return model.fit(
+        data.train.x,
+        data.train.y,
+        batch_size=BATCH,
+        epochs=epochs,
+        validation_data=(data.test.x, data.test.y),
+        validation_batch_size=1000,
+        callbacks=callbacks,
+        verbose=1 if keras.config.is_interactive_logging_enabled() else 0,
+    ).history
+
+
+def _export(
+    model: keras.Model,
+    path: pathlib.Path,
+    quantize: str | None,
+    data: datasets.Dataset,
+) -> ExportReport:
+    return export_tflite(
+        model,
+        path,
+        quantize=quantize,
+        representative_data=data.train.x[:200],
+        inputs=data.test.x,
+        labels=data.test.y,
+    )
+
+
+def _plot(
+    model: keras.Model, history: dict[str, list[float]], path: pathlib.Path
+) -> pathlib.Path:
+    """Sparsity and accuracy over epochs, and the density of each layer."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    over_time, by_layer = figure.subplots(1, 2)
+    epochs = np.arange(1, len(history["sparsity"]) + 1)
+    over_time.plot(epochs, history["sparsity"], "o-", label="sparsity")
+    over_time.plot(epochs, history["val_accuracy"], "s-", label="accuracy")
+    over_time.set(xlabel="epoch of pruning", ylim=(0, 1.02), xticks=epochs)
+    over_time.legend()
+    rows = [row for row in summary(model).rows if len(row.shape) > 1]
+    names = [row.name.removesuffix("/kernel") for row in rows]
+    bars = by_layer.barh(names, [100 * (1 - row.sparsity) for row in rows])
+    by_layer.bar_label(bars, fmt="%.1f%%", padding=2)
+    by_layer.invert_yaxis()
+    by_layer.set(xlabel="weights left, %", xlim=(0, 100))
+    figure.savefig(path, dpi=120)
+    return path
+
+
+def _accuracy(report: ExportReport) -> float:
+    return (report.accuracy or {})["xnnpack"]
+
+
+def _points(report: ExportReport, dense: ExportReport) -> str:
+    return f"{100 * (_accuracy(report) - _accuracy(dense)):+.2f}"
+
+
+def _beside(count: int, dense: int) -> str:
+    return f"{count:,} ({count / dense:.3f}x)"

@@ -1,0 +1,236 @@
+"""Time `.tflite` files side by side."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_sparse.export import _litert
+from keras_sparse.export._probe import probe
+from keras_sparse.export._quiet import captured
+from keras_sparse.export.tflite_file import read_tflite
+
+_LOADS = 3
+
+
+@dataclass(frozen=True)
+class BenchmarkRow:
+    """The figures of one file.
+
+    Args:
+        path: the file.
+        raw_bytes: its size.
+        gzip_bytes: its size after gzip at level 9.
+        load_ms: median time to load it and allocate its tensors.
+        latency_ms: median time of one call.
+        ratio: median, over the rounds, of its time over the first file's
+            in the same round: .5 is twice as fast.
+    """
+
+    path: str
+    raw_bytes: int
+    gzip_bytes: int
+    load_ms: float
+    latency_ms: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """The figures of files that were timed together; prints as a table.
+
+    Args:
+        rows: one for each file.
+        runs: calls of each file that were timed.
+        warmup: calls of each file before those.
+        threads: threads of one call.
+        xnnpack: whether the XNNPACK delegate was on.
+    """
+
+    rows: tuple[BenchmarkRow, ...]
+    runs: int
+    warmup: int
+    threads: int
+    xnnpack: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        head = ("file", "KiB", "gzip KiB", "load ms", "call ms", "x first")
+        cells = [
+            (
+                os.path.basename(row.path),
+                f"{row.raw_bytes / 1024:,.1f}",
+                f"{row.gzip_bytes / 1024:,.1f}",
+                f"{row.load_ms:.3g}",
+                f"{row.latency_ms:.4g}",
+                f"{row.ratio:.2f}",
+            )
+            for row in self.rows
+        ]
+        widths = [
+            max(map(len, column)) for column in zip(head, *cells, strict=True)
+        ]
+        lines = [
+            "  ".join(
+                cell.rjust(width) if place else cell.ljust(width)
+                for place, (cell, width) in enumerate(
+                    zip(line, widths, strict=True)
+                )
+            )
+            for line in (head, *cells)
+        ]
+        delegate = "with XNNPACK" if self.xnnpack else "without delegate"
+        return "\n".join(
+            [
+                *lines,
+                f"median of {self.runs} interleaved calls after "
+                f"{self.warmup}, {self.threads} thread(s), {delegate}",
+            ]
+        )
+
+
+def benchmark_tflite(
+    paths: str | os.PathLike | Sequence[str | os.PathLike],
+    *,
+    runs: int = 100,
+    warmup: int = 10,
+    threads: int = 1,
+    xnnpack: bool = True,
+    inputs: Any = None,
+) -> BenchmarkResult:
+    """Time `.tflite` files in turns: A B C, A B C, and so on.
+
+    In turns, the same disturbances meet every file, and a ratio of two
+    times of one round is worth more than two medians of separate runs.
+
+    Args:
+        paths: the files; ratios are against the first one.
+        runs: calls of each file that are timed.
+        warmup: calls of each file before those.
+        threads: threads of one call.
+        xnnpack: whether to use the XNNPACK delegate, as phones do.
+        inputs: what to call with, batch axis included: an array for files
+            with one input, or a dict by input name. Defaults to seeded
+            random numbers.
+
+    Returns:
+        A `BenchmarkResult`; print it for a table.
+
+    Raises:
+        FileNotFoundError: a file does not exist.
+        ValueError: a file is damaged, or an argument does not fit.
+        RuntimeError: LiteRT cannot run a file. Each is tried in a process
+            of its own first, so that one that makes LiteRT crash does not
+            end this process.
+    """
+    if isinstance(paths, (str, os.PathLike)):
+        paths = [paths]
+    _check_counts(len(paths), runs, warmup, threads)
+    files = [read_tflite(path) for path in paths]
+    setup = "xnnpack" if xnnpack else "builtin"
+    probe(paths, _litert.resolver(setup).name, threads)
+    loads: list[list[float]] = [[] for _ in paths]
+    models: list[Any] = [None] * len(paths)
+    with captured():
+        for index in [*range(len(paths))] * _LOADS:
+            start = time.perf_counter()
+            models[index] = _litert.load(paths[index], setup, threads)
+            loads[index].append(time.perf_counter() - start)
+    for model, path in zip(models, paths, strict=True):
+        _feed(model, inputs, os.fspath(path))
+    seconds = np.empty((warmup + runs, len(paths)))
+    for turn in seconds:
+        for index, model in enumerate(models):
+            start = time.perf_counter()
+            model.invoke()
+            turn[index] = time.perf_counter() - start
+    seconds = seconds[warmup:]
+    ratios = np.median(seconds / seconds[:, :1], axis=0)
+    medians = np.median(seconds, axis=0)
+    rows = tuple(
+        BenchmarkRow(
+            path=file.path,
+            raw_bytes=file.raw_bytes,
+            gzip_bytes=file.gzip_bytes,
+            load_ms=1e3 * float(np.median(loads[index])),
+            latency_ms=1e3 * float(medians[index]),
+            ratio=float(ratios[index]),
+        )
+        for index, file in enumerate(files)
+    )
+    return BenchmarkResult(rows, runs, warmup, threads, xnnpack)
+
+
+def _check_counts(files: int, runs: int, warmup: int, threads: int) -> None:
+    for name, value, least in (
+        ("paths", files, 1),
+        ("runs", runs, 1),
+        ("warmup", warmup, 0),
+        ("threads", threads, 1),
+    ):
+        if value < least:
+            raise ValueError(
+                f"{name}: expected {least} or more, received {value}."
+            )
+
+
+def _feed(model: Any, inputs: Any, path: str) -> None:
+    """Set the inputs of an interpreter, named as in its signature."""
+    details = {each["index"]: each for each in model.get_input_details()}
+    given: dict[int, Any] = {}
+    if isinstance(inputs, Mapping):
+        given = _by_index(model, inputs, details, path)
+    elif inputs is not None:
+        if len(details) != 1:
+            raise ValueError(
+                f"inputs: expected a dict by name for the {len(details)} "
+                f"inputs of {path!r}, received {type(inputs).__name__}."
+            )
+        given = dict.fromkeys(details, inputs)
+    rng = np.random.default_rng(0)
+    for index, each in details.items():
+        if index not in given:
+            model.set_tensor(index, _random(rng, each))
+            continue
+        array = np.asarray(given[index])
+        if array.shape != tuple(each["shape"]):
+            raise ValueError(
+                f"inputs: expected shape {tuple(map(int, each['shape']))} "
+                f"for {each['name']!r} of {path!r}, received {array.shape}."
+            )
+        model.set_tensor(index, _litert.quantized(array, each))
+
+
+def _by_index(
+    model: Any, inputs: Mapping[str, Any], details: dict, path: str
+) -> dict[int, Any]:
+    if model.get_signature_list():
+        named = model.get_signature_runner().get_input_details()
+    else:
+        named = {each["name"]: each for each in details.values()}
+    if set(named) != set(inputs):
+        raise ValueError(
+            f"inputs: expected the names {sorted(named)} of {path!r}, "
+            f"received {sorted(inputs)}."
+        )
+    return {named[name]["index"]: array for name, array in inputs.items()}
+
+
+def _random(rng: np.random.Generator, each: dict[str, Any]) -> np.ndarray:
+    dtype = np.dtype(each["dtype"])
+    if dtype.kind == "f":
+        return rng.standard_normal(each["shape"]).astype(dtype)
+    if dtype in (np.int8, np.uint8):
+        limits = np.iinfo(dtype)
+        return rng.integers(
+            limits.min, limits.max + 1, each["shape"], dtype=dtype
+        )
+    return np.zeros(each["shape"], dtype)  # an index that is always valid
