@@ -16,19 +16,23 @@ Filter = str | Sequence[str] | Callable[[keras.layers.Layer], bool]
 def walk(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
     """The layer and all below it, each once.
 
-    Not below a layer whose adapter answers for the layers it holds, and no
-    parametrizations.
+    Without parametrizations, and without the layers for which the adapter of
+    a layer above them answers, such as the cell of an LSTM.
     """
     seen: set[int] = set()
+    answered_for: set[int] = set()
     stack = [layer]
     while stack:
         each = stack.pop()
         if id(each) in seen or isinstance(each, Parametrization):
             continue
         seen.add(id(each))
-        yield each
-        if not (each.built and adapters.slots_of(each)):
-            stack.extend(reversed(_surgery.sublayers(each)))
+        if id(each) not in answered_for:
+            yield each
+            if each.built:
+                for slot in adapters.slots_of(each):
+                    answered_for.update(map(id, slot.owners(each)))
+        stack.extend(reversed(_surgery.sublayers(each)))
 
 
 def layers_with_weights(

@@ -29,13 +29,17 @@ class Slot:
     inputs: tuple[int, ...] = (-2,)
     outputs: tuple[int, ...] = (-1,)
 
+    def owners(self, layer: keras.layers.Layer) -> list[object]:
+        """The objects on the way from the layer to the weight."""
+        owners: list[object] = [layer]
+        for attribute in self.path.split(".")[:-1]:
+            owners.append(getattr(owners[-1], attribute))
+        return owners
+
     def locate(self, layer: keras.layers.Layer) -> tuple[object, str]:
         """The object that holds the weight, and the attribute's name."""
-        *owners, name = self.path.split(".")
-        owner: object = layer
-        for attribute in owners:
-            owner = getattr(owner, attribute)
-        return owner, _surgery.attribute_name(owner, name)
+        owner = self.owners(layer)[-1]
+        return owner, _surgery.attribute_name(owner, self.path.split(".")[-1])
 
     def below(self, name: str, path: str) -> Slot:
         """The same weight seen from a layer that holds this one."""

@@ -127,7 +127,7 @@ def demo(
     for quantize, name in ((None, "sparse.tflite"), ("int8", "int8.tflite")):
         reports.append(_export(model, folder / name, quantize, data))
     times = benchmark_tflite([report.path for report in reports])
-    plot = _plot(model, history, folder / "sparsity.png")
+    plot = _plot(model, history, prune.schedule, steps, folder)
     return DemoResult(data.name, tuple(reports), times, str(plot))
 
 
@@ -196,17 +196,23 @@ def _export(
 
 
 def _plot(
-    model: keras.Model, history: dict[str, list[float]], path: pathlib.Path
+    model: keras.Model,
+    history: dict[str, list[float]],
+    schedule: schedules.Schedule,
+    steps: int,
+    folder: pathlib.Path,
 ) -> pathlib.Path:
-    """Sparsity and accuracy over epochs, and the density of each layer."""
+    """Sparsity and accuracy over steps, and the density of each layer."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     over_time, by_layer = figure.subplots(1, 2)
-    epochs = np.arange(1, len(history["sparsity"]) + 1)
-    over_time.plot(epochs, history["sparsity"], "o-", label="sparsity")
-    over_time.plot(epochs, history["val_accuracy"], "s-", label="accuracy")
-    over_time.set(xlabel="epoch of pruning", ylim=(0, 1.02), xticks=epochs)
+    asked = [schedule(step) for step in range(steps)]
+    over_time.plot(asked, color="tab:blue", alpha=0.4, label="schedule")
+    ends = np.linspace(0, steps, len(history["sparsity"]) + 1)[1:]
+    over_time.plot(ends, history["sparsity"], "o", label="sparsity")
+    over_time.plot(ends, history["val_accuracy"], "s-", label="test accuracy")
+    over_time.set(xlabel="step of pruning", ylim=(0, 1.02))
     over_time.legend()
     rows = [row for row in summary(model).rows if len(row.shape) > 1]
     names = [row.name.removesuffix("/kernel") for row in rows]
@@ -214,6 +220,7 @@ def _plot(
     by_layer.bar_label(bars, fmt="%.1f%%", padding=2)
     by_layer.invert_yaxis()
     by_layer.set(xlabel="weights left, %", xlim=(0, 100))
+    path = folder / "sparsity.png"
     figure.savefig(path, dpi=120)
     return path
 

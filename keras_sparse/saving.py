@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import collections
 import os
-import pathlib
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +11,7 @@ import keras
 
 from keras_sparse._sparse_layer import attached
 from keras_sparse._traversal import walk
+from keras_sparse.export._atomic import atomic_path, check_writable
 
 
 def save(model: keras.Model, path: str | os.PathLike) -> None:
@@ -30,6 +29,7 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
     Raises:
         ValueError: If the path has another ending, or the model would lose
             its parametrizations.
+        OSError: If the path cannot be written to. What was there stays.
 
     Example:
 
@@ -38,22 +38,21 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
     >>> model = ks.sparsify(model, ks.Mask(), verbose=False)
     >>> ks.save(model, tempfile.mkdtemp() + "/sparse.keras")
     """
-    path = pathlib.Path(path)
-    if path.suffix != ".keras":
+    if not str(path).endswith(".keras"):
         raise ValueError(
-            f"Expected a path that ends in '.keras'. Received: {str(path)!r}."
+            f"Expected a path that ends in '.keras'. Received: {str(path)!r}. "
+            "Add the ending."
         )
     lost = lost_on_reload(model)
     if lost:
         raise ValueError(remedy_for_reload(model, lost))
-    handle, name = tempfile.mkstemp(suffix=".keras", dir=path.parent)
-    os.close(handle)
-    try:
-        model.save(name)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with atomic_path(check_writable(path)) as temporary:
+        named = temporary.with_suffix(".keras")  # the only ending Keras takes
+        try:
+            model.save(named)
+            os.replace(named, temporary)
+        finally:
+            named.unlink(missing_ok=True)
 
 
 def lost_on_reload(model: keras.Model) -> list[str]:

@@ -106,9 +106,7 @@ def export_tflite(
         )
     check_model(model)
     target = check_writable(path)
-    signature, calibration, arrays = _data(
-        model, representative_data, inputs, batch_size
-    )
+    signature, calibration, arrays = _data(model, representative_data, inputs)
     say(f"Keras predicts {len(arrays[0]):,} samples ...")
     expected = keras_predictions(model, signature, arrays)
     classes = None if labels is None else as_classes(labels, expected[0])
@@ -160,7 +158,7 @@ def export_tflite(
 
 
 def _data(
-    model: keras.Model, representative_data: Any, inputs: Any, batch_size: int
+    model: keras.Model, representative_data: Any, inputs: Any
 ) -> tuple[Signature, Arrays | None, Arrays]:
     """Return the resolved signature, what to calibrate and compare on."""
     signature = model_signature(model)

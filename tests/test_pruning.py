@@ -1,0 +1,132 @@
+"""Masks on models: exact counts, scores with gradients, `prune`."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_sparse as ks
+
+
+def one_layer(kernel):
+    kernel = np.asarray(kernel, "float32")
+    model = keras.Sequential(
+        [
+            keras.Input((kernel.shape[0],)),
+            keras.layers.Dense(kernel.shape[1], use_bias=False),
+        ]
+    )
+    model.set_weights([kernel])
+    return model
+
+
+def zeros_of(model):
+    return [int((w == 0).sum()) for w in model.get_weights() if w.ndim > 1]
+
+
+@pytest.mark.parametrize(("sparsity", "zeros"), [(0.5, 50), (0.9999, 99)])
+def test_exact_count_of_distinct_weights(sparsity, zeros):
+    model = one_layer(np.arange(1, 101).reshape(10, 10))
+    assert zeros_of(ks.prune(model, sparsity)) == [zeros]
+
+
+def test_exact_count_of_equal_weights():
+    model = one_layer(np.full((10, 10), 0.3))
+    assert zeros_of(ks.prune(model, 0.37)) == [37]
+
+
+def test_global_allocation_over_two_layers():
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(1, use_bias=False),
+            keras.layers.Dense(2, use_bias=False),
+        ]
+    )
+    model.set_weights(
+        [np.array([[0.1], [0.9], [-0.2], [0.5]]), np.array([[0.7, 0.8]])]
+    )
+    ks.prune(model, 0.5, allocation=ks.allocations.global_)
+    first, second = model.get_weights()
+    assert (first[:, 0] != 0).tolist() == [False, True, False, False]
+    assert (second[0] != 0).tolist() == [True, True]
+
+
+def test_saliency_is_weight_times_dense_gradient():
+    # loss = mean over one example of (x @ w - y)^2 with x = [1, 2], y = 0 and
+    # w = [3, 1]: dL/dw = 2 (x @ w) x = [10, 20], so |w g| = [30, 20].
+    model = one_layer([[3.0], [1.0]])
+    model.compile("sgd", "mse")
+    data = (np.array([[1.0, 2.0]]), np.array([[0.0]]))
+    ks.prune(model, 0.5, score=ks.scores.saliency, data=data)
+    assert (model.get_weights()[0][:, 0] != 0).tolist() == [True, False]
+
+
+def test_gradients_of_masked_weights_are_seen():
+    from keras_sparse._gradients import weight_gradients
+    from keras_sparse.pruning import masked_weights
+
+    model = one_layer([[3.0], [1.0]])
+    ks.sparsify(model, ks.Mask(), verbose=False)
+    model.compile("sgd", "mse")
+    weights = masked_weights(model)
+    weight = next(iter(weights.values()))
+    weight.mask.set_mask([[1], [0]])
+    batch = (np.array([[1.0, 2.0]]), np.array([[0.0]]))
+    # x @ (w * mask) = 3, so the gradient is 2 * 3 * x, also where masked.
+    (gradient,) = weight_gradients(model, [weight], batch)
+    np.testing.assert_allclose(gradient, [[6.0], [12.0]])
+
+
+def test_a_step_commits_nothing_to_batch_normalization():
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(3),
+            keras.layers.BatchNormalization(),
+        ]
+    )
+    model.compile("sgd", "mse")
+    before = [w.copy() for w in model.layers[1].get_weights()]
+    data = (np.random.rand(8, 4), np.random.rand(8, 3))
+    ks.prune(model, 0.5, score=ks.scores.saliency, data=data)
+    for a, b in zip(before, model.layers[1].get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sparsity": 1.0}, "1.0"),
+        ({"sparsity": -0.1}, "-0.1"),
+        ({"sparsity": 0.5, "where": "nothing"}, "matches none of"),
+        ({"sparsity": 0.5, "score": ks.scores.saliency}, "data"),
+        ({"sparsity": 0.5, "allocation": {"nowhere": 0.5}}, "nowhere"),
+    ],
+)
+def test_a_refused_call_leaves_the_model_as_it_was(arguments, message):
+    model = one_layer(np.arange(1, 101).reshape(10, 10))
+    before, config = model.get_weights(), model.get_config()
+    with pytest.raises(ValueError, match=message):
+        ks.prune(model, **arguments)
+    np.testing.assert_array_equal(model.get_weights()[0], before[0])
+    assert model.get_config() == config
+
+
+def test_nan_weights_are_refused():
+    model = one_layer(np.full((2, 2), np.nan))
+    with pytest.raises(ValueError, match="NaN"):
+        ks.prune(model, 0.5)
+    assert np.isnan(model.get_weights()[0]).all()
+
+
+def test_a_sparsified_model_is_refused():
+    model = ks.sparsify(one_layer(np.eye(3)), ks.Mask(), verbose=False)
+    with pytest.raises(ValueError, match="strip"):
+        ks.prune(model, 0.5)
+
+
+def test_han_thresholds_follow_each_layers_deviation():
+    # Deviation of [-3, -1, 1, 3] is sqrt(5) = 2.236: below it lie two of four.
+    model = one_layer([[-3.0], [-1.0], [1.0], [3.0]])
+    ks.prune(model, 0.0, allocation=ks.allocations.std_threshold(1.0))
+    assert model.get_weights()[0][:, 0].tolist() == [-3.0, 0.0, 0.0, 3.0]
