@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,12 @@ from typing import Any
 import keras
 
 from keras_sparse import _surgery, adapters
-from keras_sparse._sparse_layer import SparseLayer, build_parametrization
+from keras_sparse._sparse_layer import (
+    SparseLayer,
+    build_parametrization,
+    check_shape,
+)
+from keras_sparse._traversal import walk
 from keras_sparse.adapters import Slot
 from keras_sparse.parametrizations.parametrization import Parametrization
 
@@ -29,10 +35,12 @@ class Planned:
     parametrization: Parametrization
 
 
-def plan(layers: list[keras.layers.Layer], choice: Choice) -> list[Planned]:
+def plan(
+    model: keras.layers.Layer, layers: list[keras.layers.Layer], choice: Choice
+) -> list[Planned]:
     """Builds a parametrization for every chosen weight of the layers."""
     planned: list[Planned] = []
-    holders: dict[int, str] = {}
+    holders = _holders(model)
     for layer in layers:
         for slot in adapters.slots_of(layer):
             if isinstance(choice, Parametrization):
@@ -42,14 +50,37 @@ def plan(layers: list[keras.layers.Layer], choice: Choice) -> list[Planned]:
             if parametrization is None:
                 continue
             _check_layer(layer)
-            owner, attribute = slot.locate(layer)
-            raw = getattr(owner, attribute)
-            _check_weight(layer, slot, raw, parametrization, holders)
-            with _surgery.name_scope(layer.path or layer.name):
+            raw: Any = slot.weight(layer)
+            _check_weight(layer, slot, raw, parametrization)
+            _check_holders(layer, slot, holders[id(raw)])
+            with _surgery.creation_scope(layer.path or layer.name, raw):
                 build_parametrization(parametrization, slot, raw)
-            _check_shape(layer, slot, raw, parametrization)
+            value = _surgery.read(raw)
+            parametrization.adapt(value)
+            check_shape(parametrization(value), parametrization, raw)
             planned.append(Planned(layer, slot, raw, parametrization))
     return planned
+
+
+def _holders(
+    model: keras.layers.Layer,
+) -> dict[int, list[keras.layers.Layer]]:
+    """The layers that hold each variable, by the variable's id.
+
+    A layer whose adapter finds a variable twice is named twice.
+    `SpectralNormalization` does not use the weight of the layer in it: it
+    changes its value only.
+    """
+    holders = collections.defaultdict(list)
+    for layer in walk(model):
+        slots = adapters.slots_of(layer) if layer.built else []
+        found = [id(slot.weight(layer)) for slot in slots]
+        own = {id(v) for v in _surgery.own_variables(layer)}
+        if isinstance(layer, keras.layers.SpectralNormalization):
+            own = set()
+        for identity in [*found, *own.difference(found)]:
+            holders[identity].append(layer)
+    return holders
 
 
 def _check_layer(layer: keras.layers.Layer) -> None:
@@ -73,7 +104,6 @@ def _check_weight(
     slot: Slot,
     raw: Any,
     parametrization: Any,
-    holders: dict[int, str],
 ) -> None:
     where = f"{layer.path}/{slot.name}"
     if not isinstance(raw, keras.Variable):
@@ -93,27 +123,16 @@ def _check_weight(
             f"one for {where!r} that was built for another. Make a new one in "
             "the callable at each call."
         )
-    if id(raw) in holders:
-        raise ValueError(
-            f"Expected each weight to belong to one layer. Received {where!r}, "
-            f"the same variable as {holders[id(raw)]!r}. Leave one of the two "
-            "out with `exclude`."
-        )
-    holders[id(raw)] = where
 
 
-def _check_shape(
-    layer: keras.layers.Layer,
-    slot: Slot,
-    raw: keras.Variable,
-    parametrization: Parametrization,
+def _check_holders(
+    layer: keras.layers.Layer, slot: Slot, holders: list[keras.layers.Layer]
 ) -> None:
-    value = _surgery.read(raw)
-    parametrization.adapt(value)
-    shape = tuple(parametrization(value).shape)
-    if shape != tuple(raw.shape):
+    if len(holders) > 1:
         raise ValueError(
-            f"Expected {type(parametrization).__name__} to keep the shape "
-            f"{tuple(raw.shape)} of {layer.path}/{slot.name}. Received: "
-            f"{shape}. Mend its `call`, or choose another for this weight."
+            "Expected each weight to belong to one layer, since one layer "
+            "would see it sparse and another as it is. Received "
+            f"{layer.path}/{slot.name}, a variable that "
+            f"{' and '.join(repr(each.path) for each in holders)} hold. Leave "
+            "these layers out with `exclude`, or call one layer twice instead."
         )

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -22,6 +22,14 @@ from keras_sparse.parametrizations.parametrization import Parametrization
 # Eager calls from several threads would exchange the same attribute. One lock
 # for all layers keeps layers picklable and cannot be taken in two orders.
 _EXCHANGE = threading.RLock()
+# Seconds to wait for it. Only replicas that wait for each other inside `call`
+# hold it for good.
+PATIENCE = 60.0
+
+if TYPE_CHECKING:
+    from keras.layers import Layer as _Layer
+else:
+    _Layer = object
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +46,7 @@ class Attached:
         return getattr(layer, self.sublayer_name)
 
 
-class SparseLayer:
+class SparseLayer(_Layer):
     """Mixin: weights pass through parametrizations while `call` runs.
 
     Args:
@@ -59,13 +67,19 @@ class SparseLayer:
     ) -> None:
         super().__init__(*args, **kwargs)
         prepare(self)
-        for name, each in (parametrizations or {}).items():
-            if not isinstance(each, Parametrization):
-                each = keras.saving.deserialize_keras_object(each)
-            pending(self)[name] = each
+        _await_build(self, parametrizations)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], **kwargs: Any) -> Any:
+        # Without the entry that a plain class's `from_config` may not expect.
+        config = dict(config)
+        parametrizations = config.pop("parametrizations", None)
+        layer = super().from_config(config, **kwargs)
+        _await_build(layer, parametrizations)
+        return layer
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()  # type: ignore[misc]
+        config = super().get_config()
         attached_ones = {
             name: each.parametrization(self)
             for name, each in attached(self).items()
@@ -93,18 +107,26 @@ def pending(layer: keras.layers.Layer) -> dict[str, Parametrization]:
     return layer.__dict__.get("_ks_pending", {})
 
 
+def _await_build(
+    layer: keras.layers.Layer, parametrizations: Mapping[str, Any] | None
+) -> None:
+    for name, each in (parametrizations or {}).items():
+        if not isinstance(each, Parametrization):
+            each = keras.saving.deserialize_keras_object(each)
+        pending(layer)[name] = each
+
+
 def attach(
     layer: keras.layers.Layer, slot: Slot, parametrization: Parametrization
 ) -> None:
     """Makes a built parametrization a sublayer of the layer."""
     owner, attribute = slot.locate(layer)
     name = "_ks_" + slot.name.replace(".", "_")
+    raw = getattr(owner, attribute)
     _surgery.add_sublayer(layer, name, parametrization)
-    if not layer.trainable:
+    if not (layer.trainable and raw.trainable):
         parametrization.trainable = False
-    attached(layer)[slot.name] = Attached(
-        slot, owner, attribute, getattr(owner, attribute), name
-    )
+    attached(layer)[slot.name] = Attached(slot, owner, attribute, raw, name)
 
 
 def detach_all(layer: keras.layers.Layer) -> None:
@@ -127,7 +149,21 @@ def build_parametrization(
 def effective(layer: keras.layers.Layer, each: Attached) -> Any:
     """The weight that the layer uses, in the dtype it computes with."""
     value = each.parametrization(layer)(_surgery.read(each.raw))
+    check_shape(value, each.parametrization(layer), each.raw)
     return keras.ops.cast(value, _surgery.compute_dtype(each.owner, each.raw))
+
+
+def check_shape(
+    value: Any, parametrization: Parametrization, raw: keras.Variable
+) -> None:
+    """Raises unless an effective weight has the shape of the raw one."""
+    if tuple(value.shape) != tuple(raw.shape):
+        raise ValueError(
+            f"Expected {type(parametrization).__name__} to keep the shape "
+            f"{tuple(raw.shape)} of {raw.path}. Received: "
+            f"{tuple(value.shape)}. Mend its `call`, or choose another "
+            "parametrization for this weight."
+        )
 
 
 def final(each: Attached, parametrization: Parametrization) -> Any:
@@ -206,13 +242,20 @@ def _call_exchanged(
     weights = list(attached(layer).values())
     values = [effective(layer, each) for each in weights]
     before: list[Any] = []
-    with _EXCHANGE:
-        try:
-            for each, value in zip(weights, values, strict=True):
-                before.append(
-                    _surgery.exchange(each.owner, each.attribute, value)
-                )
-            return call(layer, *args, **kwargs)
-        finally:
-            for each, previous in zip(weights, before, strict=False):
-                _surgery.restore(each.owner, each.attribute, previous)
+    if not _EXCHANGE.acquire(timeout=PATIENCE):
+        raise RuntimeError(
+            f"Expected the calls of sparse layers in other threads to end. "
+            f"Received none that ended while {layer.name!r} waited for "
+            f"{PATIENCE:.0f} seconds: the replicas of a distribution strategy "
+            "seem to wait for each other inside `call`, as they do where it "
+            "assigns a variable with aggregation='mean'. Leave such a layer "
+            "out with `exclude`."
+        )
+    try:
+        for each, value in zip(weights, values, strict=True):
+            before.append(_surgery.exchange(each.owner, each.attribute, value))
+        return call(layer, *args, **kwargs)
+    finally:
+        for each, previous in zip(weights, before, strict=False):
+            _surgery.restore(each.owner, each.attribute, previous)
+        _EXCHANGE.release()

@@ -30,7 +30,13 @@ def attribute_name(owner: Any, name: str) -> str:
 def read(variable: keras.Variable) -> Any:
     """The variable as a tensor of at least float32, before any autocast."""
     with AutocastScope(None):
-        value = keras.ops.convert_to_tensor(variable)
+        value = variable.value
+    if keras.backend.backend() == "tensorflow":
+        # To Keras a tf.Variable is a tensor already, of which each use would
+        # be another reading.
+        import tensorflow as tf
+
+        value = tf.convert_to_tensor(value)
     if keras.backend.standardize_dtype(value.dtype) in _FLOATS_BELOW_32_BITS:
         value = keras.ops.cast(value, "float32")
     return value
@@ -86,9 +92,16 @@ def own_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
 
 
 @contextlib.contextmanager
-def name_scope(path: str) -> Iterator[None]:
-    """Opens the name scope of a layer path, part by part."""
+def creation_scope(path: str, beside: keras.Variable) -> Iterator[None]:
+    """Where to create variables of the layer at `path`, such as `beside`.
+
+    Opens the name scope part by part, and the scope of the distribution
+    strategy that `beside` was created in, if any.
+    """
+    strategy = getattr(beside.value, "distribute_strategy", None)
     with contextlib.ExitStack() as stack:
+        if strategy is not None:
+            stack.enter_context(strategy.scope())
         for part in path.split("/"):
             stack.enter_context(keras.name_scope(part))
         yield

@@ -33,6 +33,13 @@ class Slot:
         """The objects on the way from the layer to the weight."""
         owners: list[object] = [layer]
         for attribute in self.path.split(".")[:-1]:
+            if not hasattr(owners[-1], attribute):
+                raise ValueError(
+                    f"Expected {layer.name!r} to hold its weight "
+                    f"{self.name!r} at {self.path!r}. Received a layer "
+                    f"without {attribute!r}. Mend the slots given to "
+                    "`keras_sparse.register_adapter`."
+                )
             owners.append(getattr(owners[-1], attribute))
         return owners
 
@@ -40,6 +47,11 @@ class Slot:
         """The object that holds the weight, and the attribute's name."""
         owner = self.owners(layer)[-1]
         return owner, _surgery.attribute_name(owner, self.path.split(".")[-1])
+
+    def weight(self, layer: keras.layers.Layer) -> object:
+        """The variable, or `None` where the layer has none of that name."""
+        owner, attribute = self.locate(layer)
+        return getattr(owner, attribute, None)
 
     def below(self, name: str, path: str) -> Slot:
         """The same weight seen from a layer that holds this one."""

@@ -107,7 +107,7 @@ def compute_masks(
             masks[path] = np.ones(each.shape, bool)
         else:
             masks[path] = _in_channel_order(
-                each, slots[path], lambda s, p=path: pattern(s, shares[p])
+                each, slots[path], pattern, shares[path]
             )
     return masks
 
@@ -229,7 +229,7 @@ def prune(
 
 
 def _in_channel_order(
-    score: NDArray, slot: Slot, pattern: Callable[[NDArray], NDArray]
+    score: NDArray, slot: Slot, pattern: Pattern, sparsity: float
 ) -> NDArray:
     """Applies a pattern with inputs before outputs and outputs last."""
     rank = score.ndim
@@ -242,8 +242,8 @@ def _in_channel_order(
     for axes in (inputs, outputs):
         if axes:
             shape.append(math.prod(score.shape[axis] for axis in axes))
-    mask = pattern(arranged.reshape(shape)).reshape(arranged.shape)
-    return mask.transpose(np.argsort(order))
+    mask = pattern(arranged.reshape(shape), sparsity)
+    return mask.reshape(arranged.shape).transpose(np.argsort(order))
 
 
 def _slots(optimizer: Any, variable: keras.Variable) -> list[keras.Variable]:

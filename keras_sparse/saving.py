@@ -67,9 +67,11 @@ def lost_on_reload(model: keras.Model) -> list[str]:
     mentioned = collections.Counter(_sparse_names(config))
     lost = []
     for layer in sparse:
-        if mentioned[layer.name] == 0:
+        # A config of the user's own may leave the name out.
+        name = layer.name if mentioned[layer.name] else None
+        if not mentioned[name]:
             lost.append(layer.path)
-        mentioned[layer.name] -= 1
+        mentioned[name] -= 1
     return lost
 
 
@@ -85,11 +87,11 @@ def remedy_for_reload(model: keras.Model, lost: list[str]) -> str:
     )
 
 
-def _sparse_names(config: Any) -> Iterator[str]:
+def _sparse_names(config: Any) -> Iterator[str | None]:
     if isinstance(config, dict):
         inner = config.get("config")
         if isinstance(inner, dict) and "parametrizations" in inner:
-            yield inner["name"]
+            yield inner.get("name")
         for value in config.values():
             yield from _sparse_names(value)
     elif isinstance(config, (list, tuple)):

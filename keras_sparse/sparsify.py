@@ -13,6 +13,7 @@ import keras
 from keras_sparse import _surgery, adapters
 from keras_sparse._plan import Choice, Planned, plan
 from keras_sparse._sparse_layer import (
+    Attached,
     SparseLayer,
     attach,
     attached,
@@ -81,24 +82,18 @@ def sparsify(
     """
     _check_arguments(model, parametrization)
     if not model.built:
-        return _sparse_from_config(model, parametrization)
+        for_each = _check_unbuilt(model, parametrization)
+        if not choose([model], where, exclude):
+            raise _nothing_chosen([model])
+        return _sparse_from_config(model, for_each)
     layers, others = layers_with_weights(model)
     chosen = choose(layers, where, exclude)
-    planned = plan(chosen, parametrization)
+    planned = plan(model, chosen, parametrization)
     if not planned:
-        raise ValueError(
-            "Expected at least one weight to parametrize. Received a model in "
-            f"which none was chosen; its layers are {names(layers) or 'none'} "
-            "with a known weight. Check `where`, `exclude` and the callable, "
-            "or tell `keras_sparse.register_adapter` about your layers."
-        )
+        raise _nothing_chosen(layers)
     for each in planned:
         _apply(each)
-    added = any(
-        each.parametrization.trainable_variables
-        for each in planned
-        if each.layer.trainable
-    )
+    added = any(each.parametrization.trainable_variables for each in planned)
     _refresh(model, variables_changed=added, verb="sparsify")
     if verbose:
         _surgery.say(_describe(planned, layers, others))
@@ -143,6 +138,9 @@ def strip(model: LayerT) -> LayerT:
             "Expected a built model. Received one with the unbuilt layers "
             f"{names(unbuilt)}. Call it once, or `model.build(...)`, first."
         )
+    for layer in sparse_layers:
+        for each in attached(layer).values():
+            _check_in_place(layer, each)
     values = [
         (each.raw, final(each, each.parametrization(layer)))
         for layer in sparse_layers
@@ -224,12 +222,38 @@ def _refresh(
             )
 
 
-def _sparse_from_config(layer: LayerT, choice: Choice) -> Any:
-    plain_class = type(layer)
+def _nothing_chosen(layers: list[keras.layers.Layer]) -> ValueError:
+    return ValueError(
+        "Expected at least one weight to parametrize. Received a model in "
+        "which none was chosen; its layers with a known weight are "
+        f"{names(layers) or 'none'}. Check `where`, `exclude` and the "
+        "callable, or tell `keras_sparse.register_adapter` about your layers."
+    )
+
+
+def _check_in_place(layer: keras.layers.Layer, each: Attached) -> None:
+    if each.slot.weight(layer) is not each.raw:
+        raise ValueError(
+            f"Expected {layer.path}/{each.slot.name} to be the variable that "
+            "`sparsify` found. Received another one, which something put in "
+            "its place; `model.quantize` does. Go back to the model as it was "
+            "before, and call `strip` first."
+        )
+
+
+def _check_unbuilt(
+    layer: keras.layers.Layer, choice: Choice
+) -> Parametrization:
+    if isinstance(layer, SparseLayer):
+        raise ValueError(
+            "Expected a layer that is not sparse yet. Received "
+            f"{layer.name!r}, which is a {type(layer).__name__} already. Make "
+            "it anew from the plain class."
+        )
     if adapters.find_adapter(layer) is None:
         raise ValueError(
             "Expected a layer that holds a known weight. Received "
-            f"{plain_class.__name__}. Tell `keras_sparse.register_adapter` "
+            f"{type(layer).__name__}. Tell `keras_sparse.register_adapter` "
             "about it."
         )
     if not isinstance(choice, Parametrization):
@@ -238,8 +262,14 @@ def _sparse_from_config(layer: LayerT, choice: Choice) -> Any:
             "since its weights are not known. Received a callable. Build the "
             "layer first."
         )
-    sparse = sparse_class_of(plain_class).from_config(layer.get_config())
-    pending(sparse)["*"] = choice
+    return choice
+
+
+def _sparse_from_config(
+    layer: keras.layers.Layer, parametrization: Parametrization
+) -> Any:
+    sparse = sparse_class_of(type(layer)).from_config(layer.get_config())
+    pending(sparse)["*"] = parametrization
     return sparse
 
 

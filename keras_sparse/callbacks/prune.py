@@ -30,7 +30,8 @@ class Prune(keras.callbacks.Callback):
     Masks are updated before the batch of a due step, so every callback,
     wherever it stands in the list, sees the masks that the step used, and a
     checkpoint taken at any moment is sparse. Updates are due at the
-    schedule's `begin`, every `every` steps after it, and at its `end`.
+    schedule's `begin`, every `every` steps after it, and at its `end`; the
+    last one does not wait for a batch that may not come.
 
     Args:
         schedule: From the optimizer's step to the overall sparsity: one of
@@ -99,7 +100,7 @@ class Prune(keras.callbacks.Callback):
         self.exclude = exclude
         self.data = data
         self._weights: dict[str, MaskedWeight] = {}
-        self._seen = -1
+        self._seen: int | None = None
         self._epoch_start = 0
 
     def on_train_begin(self, logs: dict | None = None) -> None:
@@ -110,10 +111,13 @@ class Prune(keras.callbacks.Callback):
                 "with none for Prune to set. Call "
                 "`keras_sparse.sparsify(model, keras_sparse.Mask())` first."
             )
-        self._seen = self._iterations() - 1
+        self._seen = None
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self._epoch_start = self._micro_steps()
+        # Nothing is remembered from the epoch before, so that a run that is
+        # resumed here does the same.
+        self._epoch_start = _surgery.micro_steps(self.model.optimizer)
+        self._seen = (self._epoch_start - 1) // self._accumulation()
 
     def on_train_batch_begin(
         self, batch: int, logs: dict | None = None
@@ -124,14 +128,13 @@ class Prune(keras.callbacks.Callback):
 
     def on_test_begin(self, logs: dict | None = None) -> None:
         if self._weights:
-            self.update(self._iterations())
+            self._finish()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self.update(self._iterations())
+        self._finish()
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        step = self._iterations()
-        self.update(step)
+        step = self._finish()
         self._weights = {}
         if self.schedule.end is not None and step < self.schedule.end:
             warnings.warn(
@@ -148,18 +151,22 @@ class Prune(keras.callbacks.Callback):
         """Sets the masks if an update has come due since the last call.
 
         A training loop of one's own calls `set_model(model)` and
-        `on_train_begin()` once, and this before each step.
+        `on_train_begin()` once, this before each step, and `on_train_end()`
+        after the last. What the optimizer remembers of masked weights is
+        cleared where it is `model.optimizer`.
 
         Args:
             step: The optimizer's iteration that comes next.
         """
-        due = self._due(step)
-        self._seen = max(self._seen, step)
-        if not due:
-            return
-        sparsity = self.schedule(step)
-        if sparsity is None:
-            return
+        seen = step - 1 if self._seen is None else self._seen
+        if self._due(step, seen):
+            sparsity = self.schedule(step)
+            if sparsity is None:  # not now: ask again at the next step
+                return
+            self._set_masks(sparsity)
+        self._seen = max(seen, step)
+
+    def _set_masks(self, sparsity: float) -> None:
         _surgery.sync_state(self.model)
         update_masks(
             self.model,
@@ -171,7 +178,14 @@ class Prune(keras.callbacks.Callback):
             batch=self.data() if callable(self.data) else self.data,
         )
 
-    def _due(self, step: int) -> bool:
+    def _finish(self) -> int:
+        """Sets the final masks if it is time; returns the step."""
+        step = self._iterations()
+        if self.schedule.end is not None and step >= self.schedule.end:
+            self.update(step)
+        return step
+
+    def _due(self, step: int, seen: int) -> bool:
         begin, end = self.schedule.begin, self.schedule.end
         if step < begin:
             return False
@@ -180,19 +194,19 @@ class Prune(keras.callbacks.Callback):
         else:
             few = math.ceil((end - begin) / FEWEST_UPDATES)
             every = max(1, min(self.every, few))
-            if self._seen < end <= step:
+            if seen < end <= step:
                 return True
             step = min(step, end)
-        return (step - begin) // every > (self._seen - begin) // every
+        return (step - begin) // every > (seen - begin) // every
 
     def _accumulation(self) -> int:
         optimizer = self.model.optimizer
         inner = getattr(optimizer, "inner_optimizer", optimizer)
         return inner.gradient_accumulation_steps or 1
 
-    def _micro_steps(self) -> int:
-        return _surgery.micro_steps(self.model.optimizer)
-
     def _iterations(self) -> int:
+        optimizer = getattr(self.model, "optimizer", None)
+        if optimizer is None:
+            return 0 if self._seen is None else self._seen + 1
         _surgery.sync_state(self.model)
-        return self._micro_steps() // self._accumulation()
+        return _surgery.micro_steps(optimizer) // self._accumulation()

@@ -1,4 +1,4 @@
-"""Quiet TensorFlow, CPU only, one seed for each test."""
+"""Quiet TensorFlow, CPU only, one seed for each test and doctest."""
 
 import os
 
@@ -7,6 +7,10 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import keras  # noqa: E402
 import pytest  # noqa: E402
+
+# Before pytest collects doctests: it would import `keras_sparse.sparsify` by
+# file, and put the module where the package has the function.
+import keras_sparse  # noqa: E402, F401
 
 
 @pytest.fixture(autouse=True)

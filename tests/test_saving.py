@@ -1,0 +1,106 @@
+"""`ks.save`: complete files or none, and no model that reloads wrong."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_sparse as ks
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Rebuilds(keras.Model):
+    """Its config says how to make it, not what its layers became."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = keras.layers.Dense(3)
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def sparse_functional():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    ks.sparsify(model, ks.Mask(), verbose=False)
+    _, _, mask = next(ks.parametrized(model))
+    mask.set_mask(np.eye(4, 3))
+    return model
+
+
+def sparse_rebuilding():
+    model = Rebuilds()
+    model.build((None, 4))
+    return ks.sparsify(model, ks.Mask(), verbose=False)
+
+
+def test_a_functional_model_reloads_as_it_was(tmp_path):
+    model = sparse_functional()
+    ks.save(model, tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    x = np.random.rand(2, 4)
+    np.testing.assert_array_equal(model(x), loaded(x))
+
+
+def test_a_model_that_rebuilds_its_layers_is_refused(tmp_path):
+    model = sparse_rebuilding()
+    with pytest.raises(ValueError, match="save_weights"):
+        ks.save(model, tmp_path / "m.keras")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_remedy_in_that_message_works(tmp_path):
+    model = sparse_rebuilding()
+    _, _, mask = next(ks.parametrized(model))
+    mask.set_mask(np.eye(4, 3))
+    x = np.random.rand(2, 4)
+    expected = np.asarray(model(x))
+    model.save_weights(tmp_path / "m.weights.h5")
+    again = sparse_rebuilding()
+    again.load_weights(tmp_path / "m.weights.h5")
+    np.testing.assert_array_equal(np.asarray(again(x)), expected)
+
+
+def test_a_stripped_one_is_saved(tmp_path):
+    ks.save(ks.strip(sparse_rebuilding()), tmp_path / "m.keras")
+    assert (tmp_path / "m.keras").exists()
+
+
+def test_prune_warns_at_the_end_of_training():
+    model = sparse_rebuilding()
+    model.compile("sgd", "mse")
+    with pytest.warns(UserWarning, match="save_weights"):
+        model.fit(
+            np.ones((4, 4)),
+            np.ones((4, 3)),
+            verbose=0,
+            callbacks=[ks.callbacks.Prune(0.5)],
+        )
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "m.keras"
+    path.write_bytes(b"old")
+    model = sparse_functional()
+
+    def full_disk(self, *args, **kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(keras.Model, "save", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        ks.save(model, path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["m.h5", "m", "m.weights.h5"])
+def test_another_ending_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="ends in '.keras'"):
+        ks.save(sparse_functional(), tmp_path / name)
+
+
+def test_a_missing_folder_is_an_error(tmp_path):
+    with pytest.raises(OSError):
+        ks.save(sparse_functional(), tmp_path / "missing" / "m.keras")
