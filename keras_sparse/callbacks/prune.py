@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_sparse import _surgery, allocations, patterns, schedules, scores
 from keras_sparse._traversal import Filter
@@ -31,7 +32,8 @@ class Prune(keras.callbacks.Callback):
     wherever it stands in the list, sees the masks that the step used, and a
     checkpoint taken at any moment is sparse. Updates are due at the
     schedule's `begin`, every `every` steps after it, and at its `end`; the
-    last one does not wait for a batch that may not come.
+    last one does not wait for a batch that may not come. Training that starts
+    later than `begin` starts with the masks that were due before it.
 
     Args:
         schedule: From the optimizer's step to the overall sparsity: one of
@@ -112,6 +114,7 @@ class Prune(keras.callbacks.Callback):
                 "`keras_sparse.sparsify(model, keras_sparse.Mask())` first."
             )
         self._seen = None
+        self._catch_up()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         # Nothing is remembered from the epoch before, so that a run that is
@@ -178,6 +181,27 @@ class Prune(keras.callbacks.Callback):
             batch=self.data() if callable(self.data) else self.data,
         )
 
+    def _catch_up(self) -> None:
+        """Sets masks that were due before this run, unless a run set them."""
+        step, begin = self._iterations(), self.schedule.begin
+        end = self.schedule.end
+        if step <= begin:
+            return
+        if end is not None and step >= end:
+            last = end
+        else:
+            last = begin + (step - begin) // self._every() * self._every()
+        sparsity = self.schedule(last)
+        masks = [
+            keras.ops.convert_to_numpy(weight.mask.mask)
+            for weight in self._weights.values()
+        ]
+        total = sum(mask.size for mask in masks)
+        zeros = total - sum(int(np.count_nonzero(mask)) for mask in masks)
+        # Rounding leaves less than one weight of difference in each mask.
+        if sparsity is not None and abs(zeros - sparsity * total) > len(masks):
+            self._set_masks(sparsity)
+
     def _finish(self) -> int:
         """Sets the final masks if it is time; returns the step."""
         step = self._iterations()
@@ -189,15 +213,19 @@ class Prune(keras.callbacks.Callback):
         begin, end = self.schedule.begin, self.schedule.end
         if step < begin:
             return False
-        if end is None:
-            every = self.every
-        else:
-            few = math.ceil((end - begin) / FEWEST_UPDATES)
-            every = max(1, min(self.every, few))
+        if end is not None:
             if seen < end <= step:
                 return True
             step = min(step, end)
+        every = self._every()
         return (step - begin) // every > (seen - begin) // every
+
+    def _every(self) -> int:
+        begin, end = self.schedule.begin, self.schedule.end
+        if end is None:
+            return self.every
+        few = math.ceil((end - begin) / FEWEST_UPDATES)
+        return max(1, min(self.every, few))
 
     def _accumulation(self) -> int:
         optimizer = self.model.optimizer
