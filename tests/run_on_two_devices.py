@@ -1,0 +1,88 @@
+"""A mirrored strategy of two CPU devices; run in a process of its own."""
+
+import faulthandler
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_sparse as ks
+
+faulthandler.dump_traceback_later(150, exit=True)  # a deadlock is a failure
+
+
+def two_devices():
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+def data(*shape):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(32, *shape)).astype("float32")
+    return x, rng.integers(0, 3, 32)
+
+
+def fit(strategy, model, x, y):
+    with strategy.scope():
+        model.compile(
+            "adam",
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+    prune = ks.callbacks.Prune(ks.schedules.Polynomial(0.8, 0, 8), every=2)
+    model.fit(x, y, batch_size=8, epochs=3, verbose=0, callbacks=[prune])
+
+
+def convolutional(strategy, folder):
+    x, y = data(6, 6, 2)
+    with strategy.scope():
+        model = keras.Sequential(
+            [
+                keras.Input((6, 6, 2)),
+                keras.layers.Conv2D(4, 3),
+                keras.layers.Flatten(),
+                keras.layers.Dense(3),
+            ]
+        )
+    ks.sparsify(model, ks.Mask(), verbose=False)
+    fit(strategy, model, x, y)
+    for _, _, parametrization in ks.parametrized(model):
+        first, second = (
+            copy.numpy() for copy in parametrization.mask.value.values
+        )
+        np.testing.assert_array_equal(first, second)
+        assert 1 - first.mean() == round(0.8 * first.size) / first.size
+    sparse = model.predict(x, verbose=0)
+    ks.save(model, f"{folder}/m.keras")
+    loaded = keras.saving.load_model(f"{folder}/m.keras")
+    np.testing.assert_allclose(loaded.predict(x, verbose=0), sparse, atol=1e-6)
+    ks.strip(model)
+    np.testing.assert_allclose(model.predict(x, verbose=0), sparse, atol=1e-6)
+
+
+def recurrent_with_dropout(strategy):
+    x, y = data(5, 4)
+    with strategy.scope():
+        model = keras.Sequential(
+            [
+                keras.Input((5, 4)),
+                keras.layers.LSTM(6, dropout=0.2, recurrent_dropout=0.2),
+                keras.layers.Dense(3),
+            ]
+        )
+        ks.sparsify(model, ks.Mask(), verbose=False)
+    fit(strategy, model, x, y)
+    ks.strip(model)
+    kernels = [w for w in model.get_weights() if w.ndim > 1]
+    for kernel in kernels:
+        assert (kernel == 0).sum() == round(0.8 * kernel.size)
+
+
+if __name__ == "__main__":
+    mirrored = two_devices()
+    convolutional(mirrored, sys.argv[1])
+    recurrent_with_dropout(mirrored)
+    print("held on two devices")
