@@ -69,9 +69,10 @@ def lost_on_reload(model: keras.Model) -> list[str]:
     for layer in sparse:
         # A config of the user's own may leave the name out.
         name = layer.name if mentioned[layer.name] else None
-        if not mentioned[name]:
+        if mentioned[name]:
+            mentioned[name] -= 1
+        else:
             lost.append(layer.path)
-        mentioned[name] -= 1
     return lost
 
 

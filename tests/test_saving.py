@@ -51,6 +51,22 @@ def test_a_model_that_rebuilds_its_layers_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_every_layer_that_would_be_lost_is_named():
+    class Two(Rebuilds):
+        def build(self, shape):
+            super().build(shape)
+            self.second = keras.layers.Dense(2)
+            self.second.build((None, 3))
+
+        def call(self, x):
+            return self.second(super().call(x))
+
+    model = Two()
+    model.build((None, 4))
+    ks.sparsify(model, ks.Mask(), verbose=False)
+    assert len(ks.saving.lost_on_reload(model)) == 2
+
+
 def test_the_remedy_in_that_message_works(tmp_path):
     model = sparse_rebuilding()
     _, _, mask = next(ks.parametrized(model))

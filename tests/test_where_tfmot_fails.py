@@ -140,8 +140,6 @@ def test_a_short_run_still_prunes():
     model.compile("adam", "mse")
     prune = ks.callbacks.Prune(schedule)
     assert prune.every == 100
-    witness = Witness(None)
-    witness.folder = None
     logger = ks.callbacks.SparsityLogger()
     history = fit(model, prune, logger).history
     assert history["sparsity"][0] > 0.3
@@ -162,6 +160,7 @@ def test_unknown_layers_are_skipped_and_named_once(capsys):
         [keras.Input((6,)), Mystery(), layers.Dense(2), Mystery()]
     )
     model.add(layers.LayerNormalization())
+    keras.utils.enable_interactive_logging()
     ks.sparsify(model, ks.Mask())
     line = capsys.readouterr().out
     assert line == (
@@ -296,7 +295,7 @@ def tfmot_schedules():
 
 
 @pytest.mark.parametrize(
-    ("frequency", "every"), [(10, 10), (10, 100), (3, 100), (1, 1)]
+    ("frequency", "every"), [(10, 10), (10, 100), (4, 3), (100, 100)]
 )
 def test_a_schedule_of_tfmot_drives_prune(tfmot_schedules, frequency, every):
     schedule = tfmot_schedules.PolynomialDecay(
@@ -314,8 +313,9 @@ def test_a_schedule_of_tfmot_drives_prune(tfmot_schedules, frequency, every):
         sparsities(model)[0]
     )
     fit(model, witness, ks.callbacks.Prune(schedule, every=every))
-    for step in range(0, 30, frequency):
-        assert witness.seen[step] == round(ours(step) * 60) / 60
+    for step in range(30):
+        at = step - step % frequency
+        assert witness.seen[step] == round(ours(at) * 60) / 60
     assert sparsities(model) == [0.8, 0.8]
 
 

@@ -17,6 +17,7 @@ from keras_sparse.pruning import (
     MaskedWeight,
     Pattern,
     Score,
+    compute_masks,
     masked_weights,
     update_masks,
 )
@@ -40,7 +41,7 @@ class Prune(keras.callbacks.Callback):
             `keras_sparse.schedules`, any callable, a number, or a tfmot
             `PruningSchedule`.
         every: Steps between updates. A schedule that is short gets at least
-            ten updates.
+            ten updates, and a tfmot schedule those of its own frequency.
         score: From (weight, gradient) to importance; the smallest go first.
         pattern: Which zeros go together, see `keras_sparse.patterns`.
         allocation: Which layer gets how many zeros, see
@@ -162,12 +163,17 @@ class Prune(keras.callbacks.Callback):
             step: The optimizer's iteration that comes next.
         """
         seen = step - 1 if self._seen is None else self._seen
-        if self._due(step, seen):
-            sparsity = self.schedule(step)
-            if sparsity is None:  # not now: ask again at the next step
-                return
-            self._set_masks(sparsity)
         self._seen = max(seen, step)
+        if self._due(step, seen):
+            sparsity = self._sparsity(step)
+            if sparsity is not None:
+                self._set_masks(sparsity)
+
+    def _sparsity(self, step: int) -> float | None:
+        sparsity, end = self.schedule(step), self.schedule.end
+        if sparsity is None and end is not None and step >= end:
+            return self.schedule.final  # which the end is there for
+        return sparsity
 
     def _set_masks(self, sparsity: float) -> None:
         _surgery.sync_state(self.model)
@@ -185,22 +191,34 @@ class Prune(keras.callbacks.Callback):
         """Sets masks that were due before this run, unless a run set them."""
         step, begin = self._iterations(), self.schedule.begin
         end = self.schedule.end
-        if step <= begin:
+        if step <= begin or self._due(step, step - 1):
             return
-        if end is not None and step >= end:
-            last = end
-        else:
-            last = begin + (step - begin) // self._every() * self._every()
-        sparsity = self.schedule(last)
-        masks = [
-            keras.ops.convert_to_numpy(weight.mask.mask)
-            for weight in self._weights.values()
-        ]
-        total = sum(mask.size for mask in masks)
-        zeros = total - sum(int(np.count_nonzero(mask)) for mask in masks)
-        # Rounding leaves less than one weight of difference in each mask.
-        if sparsity is not None and abs(zeros - sparsity * total) > len(masks):
+        last = step if end is None else min(step, end)
+        if last != end:
+            last -= (last - begin) % self._every()
+        sparsity = self._sparsity(last)
+        if sparsity is not None and not self._is_at(sparsity):
             self._set_masks(sparsity)
+
+    def _is_at(self, sparsity: float) -> bool:
+        """Whether the masks have the number of zeros of this sparsity."""
+        if isinstance(self.allocation, allocations.std_threshold):
+            return True  # the sparsity says nothing of that number
+        # Only counted, and scores do not change the number in all.
+        wanted = compute_masks(
+            {path: weight.value() for path, weight in self._weights.items()},
+            {path: weight.each.slot for path, weight in self._weights.items()},
+            sparsity,
+            pattern=self.pattern,
+            allocation=self.allocation,
+        )
+        found = [weight.mask.mask for weight in self._weights.values()]
+        kept = sum(
+            np.count_nonzero(keras.ops.convert_to_numpy(mask)) for mask in found
+        )
+        # A rounding for each weight.
+        difference = sum(mask.sum() for mask in wanted.values()) - kept
+        return bool(abs(difference) <= len(found))
 
     def _finish(self) -> int:
         """Sets the final masks if it is time; returns the step."""
@@ -221,6 +239,8 @@ class Prune(keras.callbacks.Callback):
         return (step - begin) // every > (seen - begin) // every
 
     def _every(self) -> int:
+        if isinstance(self.schedule, schedules.TfmotSchedule):
+            return 1  # it says itself when to prune
         begin, end = self.schedule.begin, self.schedule.end
         if end is None:
             return self.every

@@ -1,0 +1,347 @@
+"""The ways there are to train a Keras model, each with a mask."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+
+import keras_sparse as ks
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(48, 6)).astype("float32")
+Y = RNG.normal(size=(48, 2)).astype("float32")
+STEPS = 12  # in an epoch, at a batch size of 4
+# Due at steps 3, 6, ..., 27, 30: in the middle and at the ends of epochs.
+SCHEDULE = ks.schedules.Polynomial(final=0.75, begin=3, end=30)
+
+
+def net(**mask):
+    """The same sparse model at each call, weights and seeds included."""
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(20, activation="relu"),
+            layers.BatchNormalization(),
+            layers.Dropout(0.3),
+            layers.Dense(2),
+        ]
+    )
+    return ks.sparsify(model, ks.Mask(**mask), verbose=False)
+
+
+def compiled(optimizer="adam", mask=None, **options):
+    model = net(**(mask or {}))
+    model.compile(optimizer, "mse", **options)
+    return model
+
+
+def prune(**options):
+    return ks.callbacks.Prune(SCHEDULE, every=3, **options)
+
+
+def fit(model, *callbacks, epochs=3, **options):
+    options = {"batch_size": 4, "shuffle": False, "verbose": 0} | options
+    callbacks = [ks.callbacks.SeedEachEpoch(), *callbacks]
+    return model.fit(X, Y, epochs=epochs, callbacks=callbacks, **options)
+
+
+def masks(model):
+    return [
+        ops.convert_to_numpy(each.mask) for _, _, each in ks.parametrized(model)
+    ]
+
+
+def zeros(model):
+    return [int((mask == 0).sum()) for mask in masks(model)]
+
+
+def assert_ends_sparse(model):
+    """Strips it: exactly the target, and the predictions stay."""
+    assert zeros(model) == [90, 30]
+    sparse = np.asarray(model(X), "float32")
+    ks.strip(model)
+    kernels = [model.layers[0].kernel, model.layers[3].kernel]
+    assert [int((ops.convert_to_numpy(k) == 0).sum()) for k in kernels] == [
+        90,
+        30,
+    ]
+    np.testing.assert_array_equal(np.asarray(model(X), "float32"), sparse)
+
+
+def everything(model):
+    """All that training changes."""
+    return {
+        v.path: ops.convert_to_numpy(v)
+        for v in [*model.variables, *model.optimizer.variables]
+        if "seed_generator" not in v.path
+    }
+
+
+def assert_same(model, other, **tolerance):
+    a, b = everything(model), everything(other)
+    assert a.keys() == b.keys()
+    for path in a:
+        if tolerance:
+            np.testing.assert_allclose(a[path], b[path], **tolerance)
+        else:
+            np.testing.assert_array_equal(a[path], b[path], err_msg=path)
+
+
+@pytest.mark.parametrize(
+    "options", [{"jit_compile": True}, {"run_eagerly": True}]
+)
+def test_jit_and_eager_train_the_same(options):
+    # Without dropout: XLA may draw other numbers.
+    model, other = compiled(jit_compile=False), compiled(**options)
+    for each in (model, other):
+        each.layers[2].rate = 0.0
+        fit(each, prune())
+    np.testing.assert_array_equal(masks(model)[0], masks(other)[0])
+    assert_same(model, other, atol=1e-4)
+    assert_ends_sparse(other)
+
+
+@pytest.mark.parametrize("knows_the_optimizer", [True, False])
+def test_a_loop_of_ones_own_is_equal_to_fit(knows_the_optimizer):
+    expected = compiled(jit_compile=False)
+    fit(expected, prune())
+
+    model = net()
+    optimizer = keras.optimizers.Adam()
+    if knows_the_optimizer:
+        model.compile(optimizer)
+    loss = keras.losses.MeanSquaredError()
+    seeds, callback = ks.callbacks.SeedEachEpoch(), prune()
+    seeds.set_model(model)
+    callback.set_model(model)
+    callback.on_train_begin()
+
+    @tf.function
+    def train(x, y):
+        with tf.GradientTape() as tape:
+            value = loss(y, model(x, training=True))
+        variables = model.trainable_variables
+        optimizer.apply_gradients(
+            zip(tape.gradient(value, variables), variables, strict=True)
+        )
+
+    step = 0
+    for epoch in range(3):
+        seeds.on_epoch_begin(epoch)
+        for x, y in zip(np.split(X, STEPS), np.split(Y, STEPS), strict=True):
+            callback.update(step)
+            train(x, y)
+            step += 1
+    callback.on_train_end()
+    if knows_the_optimizer:
+        for path, value in everything(expected).items():
+            got = everything(model)[path]
+            np.testing.assert_allclose(got, value, atol=1e-6, err_msg=path)
+    for mask, wanted in zip(masks(model), masks(expected), strict=True):
+        np.testing.assert_array_equal(mask, wanted)
+    assert_ends_sparse(model)
+
+
+class Recorder(keras.callbacks.Callback):
+    """The zeros at the end of each batch, by optimizer iterations done."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        done = int(self.model.optimizer.iterations)
+        self.seen.append((done, zeros(self.model)[0]))
+
+
+def test_steps_per_execution():
+    model, recorder = compiled(steps_per_execution=4), Recorder()
+    fit(model, recorder, prune())
+    # Four steps run at once, so masks move at the next multiple of four.
+    last_due = [0, 3, 6, 12, 15, 18, 24, 27, 30]
+    assert recorder.seen == [
+        (4 * i + 4, round(120 * SCHEDULE(due)) if i else 0)
+        for i, due in enumerate([0, 4, 8, 12, 16, 20, 24, 28, 32])
+    ], last_due
+    assert_ends_sparse(model)
+
+
+def test_gradient_accumulation():
+    adam = keras.optimizers.Adam(gradient_accumulation_steps=3)
+    model, recorder = compiled(adam), Recorder()
+    schedule = ks.schedules.Polynomial(final=0.75, begin=1, end=10, power=1)
+    fit(model, recorder, ks.callbacks.Prune(schedule, every=2))
+    # 36 batches are 12 steps of the optimizer.
+    assert int(model.optimizer.iterations) == 12
+    for batch, (_, seen) in enumerate(recorder.seen):
+        assert seen == round(120 * schedule(batch // 3)), batch
+    assert_ends_sparse(model)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        keras.optimizers.AdamW(0.01, weight_decay=0.1),
+        keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True),
+        keras.optimizers.Lion(0.01),
+        keras.optimizers.Adam(0.01, clipnorm=1.0, amsgrad=True),
+    ],
+    ids=lambda optimizer: optimizer.name,
+)
+def test_optimizers_leave_masked_weights_at_zero(optimizer):
+    model = compiled(optimizer)
+    fit(model, prune())
+    for layer, mask in zip(model.layers[::3], masks(model), strict=True):
+        assert np.all(ops.convert_to_numpy(layer.kernel)[mask == 0] == 0)
+    assert_ends_sparse(model)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = compiled()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    fit(model, prune())
+    if policy == "mixed_float16":
+        assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert model.layers[0].kernel.dtype == "float32"
+    assert_ends_sparse(model)
+
+
+def test_loss_scaling_that_skips_steps_counts_those_that_were_taken():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        adam = keras.optimizers.LossScaleOptimizer(
+            keras.optimizers.Adam(), initial_scale=2.0**40
+        )
+        model = compiled(adam)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    with pytest.warns(UserWarning, match="before the schedule's end"):
+        fit(model, prune())
+    assert int(model.optimizer.inner_optimizer.iterations) < 30
+    fit(model, prune(), epochs=6, initial_epoch=3)
+    assert_ends_sparse(model)
+
+
+@pytest.mark.parametrize("frequency", [None, 5])
+def test_moving_averages_of_weights(frequency):
+    adam = keras.optimizers.Adam(
+        0.01, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=frequency
+    )
+    model = compiled(adam)
+    fit(model, prune())
+    assert_ends_sparse(model)
+
+
+def test_predictions_in_the_middle_are_sparse():
+    class Compare(keras.callbacks.Callback):
+        compared = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            if batch % 5 == 2:
+                stripped = keras.models.clone_model(self.model)
+                stripped.set_weights(self.model.get_weights())
+                ks.strip(stripped)
+                np.testing.assert_allclose(
+                    self.model.predict(X, verbose=0),
+                    stripped.predict(X, verbose=0),
+                    atol=1e-6,
+                )
+                kernel = stripped.layers[0].get_weights()[0]
+                assert (kernel == 0).sum() == zeros(self.model)[0]
+                self.compared += 1
+
+    compare = Compare()
+    fit(compiled(), compare, prune(), epochs=2)
+    assert compare.compared == 6
+
+
+# Resuming
+
+KINDS = {
+    "hard mask": ({}, {}),
+    "straight-through": ({"straight_through": True}, {}),
+    "global": ({}, {"allocation": ks.allocations.global_}),
+    "2:4": ({}, {"pattern": ks.patterns.n_m(2, 4)}),
+    "by deviation": ({}, {"allocation": ks.allocations.std_threshold(0.7)}),
+    "saliency": (
+        {"straight_through": True},
+        {"score": ks.scores.saliency, "data": (X[:8], Y[:8])},
+    ),
+}
+
+
+class Stop(keras.callbacks.Callback):
+    """A crash in the middle of an epoch."""
+
+    def __init__(self, epoch, batch):
+        super().__init__()
+        self.at = (epoch, batch)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == self.at:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    """The whole run of each kind, made once."""
+    runs = {}
+
+    def run(kind):
+        if kind not in runs:
+            mask, options = KINDS[kind]
+            runs[kind] = compiled(mask=mask)
+            fit(runs[kind], prune(**options), epochs=4)
+        return runs[kind]
+
+    return run
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_resume_from_a_saved_model(kind, epoch, uninterrupted, tmp_path):
+    mask, options = KINDS[kind]
+    model = compiled(mask=mask)
+    with contextlib.ExitStack() as stack:
+        if epoch < 3:  # the schedule has not ended
+            stack.enter_context(pytest.warns(UserWarning, match="stopped"))
+        fit(model, prune(**options), epochs=epoch)
+    ks.save(model, tmp_path / "model.keras")
+    resumed = keras.saving.load_model(tmp_path / "model.keras")
+    fit(resumed, prune(**options), epochs=4, initial_epoch=epoch)
+    expected = everything(uninterrupted(kind)).values()
+    got = everything(resumed).values()
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("backup_first", [True, False])
+def test_resume_from_a_backup(kind, backup_first, uninterrupted, tmp_path):
+    mask, options = KINDS[kind]
+
+    def callbacks():
+        both = [
+            keras.callbacks.BackupAndRestore(str(tmp_path)),
+            prune(**options),
+        ]
+        return both if backup_first else both[::-1]
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(compiled(mask=mask), *callbacks(), Stop(2, 7), epochs=4)
+    resumed = compiled(mask=mask)
+    for layer in (resumed.layers[0], resumed.layers[3]):
+        layer.kernel.assign(-layer.kernel)  # another start, to be replaced
+    fit(resumed, *callbacks(), epochs=4)
+    assert_same(resumed, uninterrupted(kind))
