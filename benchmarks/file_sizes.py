@@ -1,6 +1,6 @@
 """Question: how many bytes does a pruned LeNet-300-100 take, and is it right?
 
-    python benchmarks/file_sizes.py
+python benchmarks/file_sizes.py
 """
 
 from __future__ import annotations

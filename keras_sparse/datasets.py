@@ -109,7 +109,7 @@ def _load_digits() -> Dataset:
 
 
 def _scaled(x: NDArray, y: NDArray) -> Split:
-    return Split(np.asarray(x, "float32") / 255, np.asarray(y, "int64"))
+    return Split(x.astype(np.float32) / np.float32(255), y.astype(np.int64))
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import os
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -24,9 +24,7 @@ from keras_sparse.export.tflite_operator import (
     weight_of,
 )
 from keras_sparse.export.tflite_tensor import TFLiteTensor, read_tensor
-
-if TYPE_CHECKING:
-    from keras_sparse.summary import Summary
+from keras_sparse.weight_table import Summary, WeightRow
 
 T = TypeVar("T")
 _MAGIC = b"TFL3"
@@ -85,8 +83,6 @@ class TFLiteFile:
 
     def summary(self) -> Summary:
         """Return one row for each weight, as `keras_sparse.summary` does."""
-        from keras_sparse.summary import Summary, WeightRow
-
         counts = self._macs_by_weight()
         rows = [
             WeightRow(
