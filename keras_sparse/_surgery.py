@@ -179,3 +179,9 @@ def micro_steps(optimizer: keras.optimizers.Optimizer) -> int:
     """Batches that the optimizer has seen, accumulated ones included."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     return int(keras.ops.convert_to_numpy(optimizer._iterations))
+
+
+def accumulation(optimizer: keras.optimizers.Optimizer) -> int:
+    """Batches whose gradients make one step."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return optimizer.gradient_accumulation_steps or 1

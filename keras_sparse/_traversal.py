@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 
@@ -66,13 +67,11 @@ def choose(
 def _matching(
     layers: list[keras.layers.Layer], rule: Filter, argument: str
 ) -> list[keras.layers.Layer]:
-    rules = [rule] if isinstance(rule, str) or callable(rule) else list(rule)
+    rules: Sequence[Any] = rule if isinstance(rule, (list, tuple)) else [rule]
     matched: dict[int, keras.layers.Layer] = {}
     for each in rules:
-        if callable(each):
-            found = [layer for layer in layers if each(layer)]
-        else:
-            found = [x for x in layers if re.search(each, x.path or x.name)]
+        test = _test(each, argument)
+        found = [layer for layer in layers if test(layer)]
         if not found:
             raise ValueError(
                 f"Expected `{argument}` to match a layer with a known weight. "
@@ -80,6 +79,26 @@ def _matching(
             )
         matched.update({id(layer): layer for layer in found})
     return [layer for layer in layers if id(layer) in matched]
+
+
+def _test(rule: Any, argument: str) -> Callable[[keras.layers.Layer], bool]:
+    try:
+        if isinstance(rule, str):
+            pattern = re.compile(rule)
+            return lambda x: bool(pattern.search(x.path or x.name))
+    except re.error as error:
+        raise ValueError(
+            f"Expected `{argument}` to be a regular expression. Received "
+            f"{rule!r}: {error}. `re.escape` makes a literal name one."
+        ) from error
+    if not callable(rule) or isinstance(rule, (type, keras.layers.Layer)):
+        raise TypeError(
+            f"Expected `{argument}` to be a regular expression, a callable "
+            f"from a layer to a bool, or a list of these. Received: {rule!r}. "
+            "For a layer pass its path, for a class "
+            "`lambda layer: isinstance(layer, TheClass)`."
+        )
+    return rule
 
 
 def names(layers: Sequence[keras.layers.Layer]) -> str:

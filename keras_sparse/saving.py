@@ -27,6 +27,7 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
             replaced only once the new one is complete.
 
     Raises:
+        TypeError: If `model` is no model.
         ValueError: If the path has another ending, or the model would lose
             its parametrizations.
         OSError: If the path cannot be written to. What was there stays.
@@ -38,6 +39,8 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
     >>> model = ks.sparsify(model, ks.Mask(), verbose=False)
     >>> ks.save(model, tempfile.mkdtemp() + "/sparse.keras")
     """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"Expected a keras.Model. Received: {model!r}.")
     if not str(path).endswith(".keras"):
         raise ValueError(
             f"Expected a path that ends in '.keras'. Received: {str(path)!r}. "

@@ -50,6 +50,11 @@ def sparsify(
     the same variables. Predictions do not change until something sets a mask
     or trains. `strip` is the exact inverse.
 
+    `fit`, `evaluate` and `predict` of the model itself notice the change. A
+    `tf.function` of your own, or a larger model around this one, that was
+    traced before keeps its old trace: make the former again, and `compile` the
+    latter or call its `make_predict_function(force=True)`.
+
     Args:
         model: A built model, or a single layer. For a layer that is not built
             yet, a Sparse layer made from its config is returned instead.
@@ -65,7 +70,8 @@ def sparsify(
         The same model.
 
     Raises:
-        TypeError: If `model` is no layer or `parametrization` is neither form.
+        TypeError: If `model` is no layer, or `parametrization` or a rule is in
+            none of these forms.
         ValueError: If the model is not built, a rule matches nothing, a layer
             is sparse or quantized already, or two layers share a weight. The
             model is then unchanged.

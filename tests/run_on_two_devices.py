@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_sparse as ks
+from keras_sparse import _sparse_layer
 
 faulthandler.dump_traceback_later(150, exit=True)  # a deadlock is a failure
 
@@ -81,8 +82,61 @@ def recurrent_with_dropout(strategy):
         assert (kernel == 0).sum() == round(0.8 * kernel.size)
 
 
+def attention_with_dropout(strategy):
+    x, y = data(5, 4)
+    with strategy.scope():
+        inputs = keras.Input((5, 4))
+        attention = keras.layers.MultiHeadAttention(2, 3, dropout=0.2)
+        normal = keras.layers.BatchNormalization()
+        flat = keras.layers.Flatten()(normal(attention(inputs, inputs)))
+        model = keras.Model(inputs, keras.layers.Dense(3)(flat))
+    ks.sparsify(model, ks.Mask(), verbose=False)
+    fit(strategy, model, x, y)
+    ks.strip(model)
+    kernels = [v.numpy() for v in model.weights if v.name == "kernel"]
+    assert len(kernels) == 5
+    for kernel in kernels:
+        assert (kernel == 0).sum() == round(0.8 * kernel.size)
+
+
+class Counted(keras.layers.Dense):
+    """Makes the replicas wait for each other inside `call`."""
+
+    def build(self, shape):
+        super().build(shape)
+        self.count = self.add_weight(
+            shape=(), initializer="zeros", trainable=False, aggregation="mean"
+        )
+
+    def call(self, x):
+        self.count.assign_add(1.0)
+        return super().call(x)
+
+
+ks.register_adapter(Counted)
+
+
+def replicas_that_wait_for_each_other(strategy):
+    x, y = data(4)
+    with strategy.scope():
+        model = keras.Sequential([keras.Input((4,)), Counted(3)])
+    ks.sparsify(model, ks.Mask(), verbose=False)
+    _sparse_layer.PATIENCE = 2.0
+    try:
+        fit(strategy, model, x, y)
+    except RuntimeError as error:
+        assert "replicas" in str(error) and "exclude" in str(error), error
+    else:
+        raise AssertionError("expected an error")
+    ks.strip(model)
+    assert isinstance(model.layers[0].kernel, keras.Variable)
+    assert np.isfinite(model.layers[0].get_weights()[0]).all()
+
+
 if __name__ == "__main__":
     mirrored = two_devices()
     convolutional(mirrored, sys.argv[1])
     recurrent_with_dropout(mirrored)
+    attention_with_dropout(mirrored)
+    replicas_that_wait_for_each_other(mirrored)
     print("held on two devices")

@@ -120,3 +120,71 @@ def test_another_ending_is_refused(tmp_path, name):
 def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(OSError):
         ks.save(sparse_functional(), tmp_path / "missing" / "m.keras")
+
+
+def test_only_models_are_saved(tmp_path):
+    with pytest.raises(TypeError, match="keras.Model"):
+        ks.save(keras.layers.Dense(3), tmp_path / "m.keras")
+
+
+def test_a_folder_in_the_way_is_an_error_and_stays(tmp_path):
+    (tmp_path / "m.keras").mkdir()
+    with pytest.raises(IsADirectoryError, match="file name"):
+        ks.save(sparse_functional(), tmp_path / "m.keras")
+    assert [p.name for p in tmp_path.iterdir()] == ["m.keras"]
+
+
+def test_a_saved_file_has_the_usual_rights(tmp_path):
+    (tmp_path / "usual").touch()
+    ks.save(sparse_functional(), tmp_path / "m.keras")
+    usual = (tmp_path / "usual").stat().st_mode
+    assert (tmp_path / "m.keras").stat().st_mode == usual
+
+
+def test_saving_again_replaces_the_file(tmp_path):
+    model = sparse_functional()
+    ks.save(model, tmp_path / "m.keras")
+    next(ks.parametrized(model))[2].set_mask(np.zeros((4, 3)))
+    ks.save(model, str(tmp_path / "m.keras"))
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    assert not np.any(loaded(np.ones((1, 4))))
+    assert [p.name for p in tmp_path.iterdir()] == ["m.keras"]
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class OwnConfig(keras.layers.Dense):
+    """Its config knows nothing of its ancestors'."""
+
+    def __init__(self, width):
+        super().__init__(width)
+        self.width = width
+
+    def get_config(self):
+        return {"width": self.width}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(config["width"])
+
+
+ks.register_adapter(OwnConfig)
+
+
+def test_a_layer_with_a_config_of_its_own_reloads_sparse(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), OwnConfig(3)])
+    ks.sparsify(model, ks.Mask(), verbose=False)
+    next(ks.parametrized(model))[2].set_mask(np.eye(4, 3))
+    ks.save(model, tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    x = np.random.rand(2, 4)
+    np.testing.assert_array_equal(loaded(x), model(x))
+    assert ks.strip(loaded).layers[0].get_config() == {"width": 3}
+
+
+def test_a_model_copied_from_its_config_is_sparse():
+    model = sparse_functional()
+    copy = keras.models.clone_model(model)
+    assert len(list(ks.parametrized(copy))) == 1
+    copy.set_weights(model.get_weights())
+    x = np.random.rand(2, 4)
+    np.testing.assert_array_equal(copy(x), model(x))

@@ -93,6 +93,12 @@ def test_one_line_says_what_was_taken_and_left(capsys):
         ((ks.Mask(), {"where": "nowhere"}), ValueError, "matches none of"),
         ((ks.Mask(), {"exclude": "logit_"}), ValueError, "matches none of"),
         ((ks.Mask(), {"where": ["conv", "x"]}), ValueError, "'x'"),
+        ((ks.Mask(), {"where": "conv("}), ValueError, "regular expression"),
+        ((ks.Mask(), {"where": 5}), TypeError, "Received: 5"),
+        ((ks.Mask(), {"where": layers.Dense}), TypeError, "isinstance"),
+        ((ks.Mask(), {"exclude": ["conv", None]}), TypeError, "None"),
+        ((ks.Mask(), {"where": []}), ValueError, "none was chosen"),
+        ((ks.Mask(), {"exclude": "."}), ValueError, "none was chosen"),
         ((lambda layer, slot: None, {}), ValueError, "none was chosen"),
         ((lambda layer, slot: 3, {}), TypeError, "Received: 3"),
         ((ks.Mask, {}), TypeError, "ks|keras_sparse.Mask"),
@@ -139,6 +145,27 @@ def test_an_unbuilt_model_is_an_error():
         ks.sparsify(keras.Sequential([layers.Dense(3)]), ks.Mask())
 
 
+def test_one_parametrization_for_two_weights_is_refused():
+    mask, model = ks.Mask(), make()
+    before = state(model)
+    with pytest.raises(ValueError, match="of its own for each weight"):
+        ks.sparsify(model, lambda layer, slot: mask, verbose=False)
+    assert_unchanged(model, before)
+
+
+def test_a_callable_that_fails_changes_nothing():
+    def choose(layer, slot):
+        if layer.name == "logits":
+            raise RuntimeError("mine")
+        return ks.Mask()
+
+    model = make()
+    before = state(model)
+    with pytest.raises(RuntimeError, match="mine"):
+        ks.sparsify(model, choose, verbose=False)
+    assert_unchanged(model, before)
+
+
 def test_something_else_is_an_error():
     with pytest.raises(TypeError, match="keras.Model or keras.layers.Layer"):
         ks.sparsify("model", ks.Mask())
@@ -150,6 +177,64 @@ def test_an_unbuilt_layer_comes_back_sparse_and_is_built_later():
     ((_, slot, mask),) = ks.parametrized(model)
     assert slot == "kernel" and tuple(mask.mask.shape) == (4, 3)
     assert type(ks.strip(model).layers[0]) is layers.Dense
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (layers.LSTM(2), (3, 4)),
+        (layers.Bidirectional(layers.LSTM(2)), (3, 4)),
+        (layers.EinsumDense("ab,bc->ac", 3), (4,)),
+        (layers.SeparableConv2D(3, 2), (4, 4, 2)),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_unbuilt_layers_of_all_kinds(layer, shape, tmp_path):
+    sparse = ks.sparsify(layer, ks.Mask())
+    model = keras.Sequential([keras.Input(shape), sparse])
+    found = [slot for _, slot, _ in ks.parametrized(model)]
+    ks.save(model, tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    assert [slot for _, slot, _ in ks.parametrized(loaded)] == found != []
+    assert type(ks.strip(model).layers[0]) is type(layer)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((layers.Dense(3), lambda layer, slot: ks.Mask()), "Build the layer"),
+        ((layers.ReLU(), ks.Mask()), "register_adapter"),
+        ((ks.layers.SparseDense(3), ks.Mask()), "SparseDense already"),
+    ],
+)
+def test_unbuilt_layers_that_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ks.sparsify(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [({"where": "mine"}, "matches none"), ({"exclude": "dense"}, "chosen")],
+)
+def test_rules_hold_for_an_unbuilt_layer_too(rules, message):
+    with pytest.raises(ValueError, match=message):
+        ks.sparsify(layers.Dense(3, name="dense"), ks.Mask(), **rules)
+
+
+def test_strip_of_an_unbuilt_sparse_layer_is_an_error():
+    model = keras.Sequential([ks.sparsify(layers.Dense(3), ks.Mask())])
+    with pytest.raises(ValueError, match="unbuilt layers"):
+        ks.strip(model)
+
+
+def test_a_parametrization_for_an_unbuilt_layer_keeps_the_shape_too():
+    class Flat(ks.Parametrization):
+        def call(self, w, training=None):
+            return keras.ops.reshape(w, (-1,))
+
+    layer = ks.sparsify(layers.Dense(3), Flat())
+    with pytest.raises(ValueError, match="keep the shape"):
+        layer(np.ones((1, 4)))
 
 
 def test_a_sparse_layer_can_be_written_out():

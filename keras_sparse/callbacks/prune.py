@@ -105,6 +105,7 @@ class Prune(keras.callbacks.Callback):
         self._weights: dict[str, MaskedWeight] = {}
         self._seen: int | None = None
         self._epoch_start = 0
+        self._accumulation = 1
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._weights = masked_weights(self.model, self.where, self.exclude)
@@ -120,15 +121,17 @@ class Prune(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         # Nothing is remembered from the epoch before, so that a run that is
         # resumed here does the same.
-        self._epoch_start = _surgery.micro_steps(self.model.optimizer)
-        self._seen = (self._epoch_start - 1) // self._accumulation()
+        optimizer = self.model.optimizer
+        self._epoch_start = _surgery.micro_steps(optimizer)
+        self._accumulation = _surgery.accumulation(optimizer)
+        self._seen = (self._epoch_start - 1) // self._accumulation
 
     def on_train_batch_begin(
         self, batch: int, logs: dict | None = None
     ) -> None:
-        # Counted, not read: JAX brings the optimizer's own count up to date
-        # only when asked, which costs more than a step of a small model.
-        self.update((self._epoch_start + batch) // self._accumulation())
+        # Counted, not read: on JAX `self.model` brings all variables up to
+        # date, which costs more than a step of a small model.
+        self.update((self._epoch_start + batch) // self._accumulation)
 
     def on_test_begin(self, logs: dict | None = None) -> None:
         if self._weights:
@@ -247,14 +250,10 @@ class Prune(keras.callbacks.Callback):
         few = math.ceil((end - begin) / FEWEST_UPDATES)
         return max(1, min(self.every, few))
 
-    def _accumulation(self) -> int:
-        optimizer = self.model.optimizer
-        inner = getattr(optimizer, "inner_optimizer", optimizer)
-        return inner.gradient_accumulation_steps or 1
-
     def _iterations(self) -> int:
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is None:
             return 0 if self._seen is None else self._seen + 1
         _surgery.sync_state(self.model)
-        return _surgery.micro_steps(optimizer) // self._accumulation()
+        micro_steps = _surgery.micro_steps(optimizer)
+        return micro_steps // _surgery.accumulation(optimizer)
