@@ -3,8 +3,8 @@
     python benchmarks/step_time.py            # every variant, interleaved
     python benchmarks/step_time.py --memory   # peak memory, a process each
 
-Each round times a few steps of every variant in turn; the ratio is the median
-over rounds of variant / dense of the same round.
+Each round times some steps of every variant in turn, inside one `fit`; the
+ratio is the median over rounds of variant / dense of the same round.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from recipes import BATCH, record
 os.environ["TF_USE_LEGACY_KERAS"] = "1"  # for tfmot
 BENCHMARK = "step_time"
 SHAPES = {"mlp2048": (784,), "convnet": (28, 28, 1)}
-STEPS = {"mlp2048": 8, "convnet": 16}
-VARIANTS = (
-    "dense",
-    "masked",
-    "every 100 steps",
-    "every step",
-    "tfmot dense",
-    "tfmot every 100 steps",
-    "tfmot every step",
-)
+# Steps that are timed in each round.
+STEPS = {
+    "dense": 30,
+    "masked": 30,
+    "every 100 steps": 100,
+    "every step": 15,
+    "tfmot dense": 30,
+    "tfmot every 100 steps": 100,
+    "tfmot every step": 5,
+}
+VARIANTS = tuple(STEPS)
 
 
 def network(keras, net):
@@ -51,8 +52,8 @@ def network(keras, net):
     )
 
 
-def prepare(net, variant):
-    """Returns a function that trains so many steps of the variant."""
+def prepare(net, variant, batch=BATCH):
+    """Returns a function that trains some steps and gives seconds a step."""
     import numpy as np
     import tensorflow as tf
 
@@ -83,31 +84,40 @@ def prepare(net, variant):
         "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     )
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(BATCH, *SHAPES[net])).astype("float32")
-    y = rng.integers(0, 10, BATCH)
+    x = rng.normal(size=(batch, *SHAPES[net])).astype("float32")
+    y = rng.integers(0, 10, batch)
     data = tf.data.Dataset.from_tensors((x, y)).repeat()
 
+    class Clock(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            begins.append(time.perf_counter())
+
+    begins = []
+
     def train(steps):
-        model.fit(data, steps_per_epoch=steps, verbose=0, callbacks=callbacks)
+        begins.clear()
+        model.fit(
+            data,
+            steps_per_epoch=steps + 2,
+            verbose=0,
+            callbacks=[Clock(), *callbacks],
+            shuffle=False,
+        )
+        # Without the first step, which starts things up, and the last.
+        return (begins[-1] - begins[1]) / steps
 
     return train
 
 
-def time_steps(net, rounds):
+def time_steps(net, batch, rounds):
     """Prints and records milliseconds a step and the ratio to dense."""
-    trains = {variant: prepare(net, variant) for variant in VARIANTS}
+    trains = {variant: prepare(net, variant, batch) for variant in VARIANTS}
     for train in trains.values():
-        train(3)
+        train(2)
     seconds = {variant: [] for variant in VARIANTS}
     for _ in range(rounds):
         for variant, train in trains.items():
-            # The difference of two lengths leaves out what `fit` costs itself.
-            begin = time.perf_counter()
-            train(1)
-            middle = time.perf_counter()
-            train(1 + STEPS[net])
-            whole = time.perf_counter() - middle
-            seconds[variant].append((whole - (middle - begin)) / STEPS[net])
+            seconds[variant].append(train(STEPS[variant]))
     for variant in VARIANTS:
         reference = "tfmot dense" if "tfmot" in variant else "dense"
         ratios = [
@@ -116,6 +126,7 @@ def time_steps(net, rounds):
         ]
         row = {
             "net": net,
+            "batch": batch,
             "variant": variant,
             "ms": round(1e3 * statistics.median(seconds[variant]), 3),
             "ratio": round(statistics.median(ratios), 3),
@@ -123,8 +134,9 @@ def time_steps(net, rounds):
         }
         record(BENCHMARK, row)
         print(
-            f"{net:10} {variant:24} {row['ms']:9.2f} ms "
-            f"{row['ratio']:6.3f} x dense"
+            f"{net:8} batch {batch:4} {variant:22} {row['ms']:9.2f} ms "
+            f"{row['ratio']:6.3f} x dense",
+            flush=True,
         )
 
 
@@ -175,7 +187,8 @@ def memory(net):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--net", choices=SHAPES, nargs="*", default=[*SHAPES])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--only", choices=VARIANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -188,7 +201,7 @@ def main():
         if options.memory:
             memory(net)
         else:
-            time_steps(net, options.rounds)
+            time_steps(net, options.batch, options.rounds)
     if not options.memory:
         time_update()
 

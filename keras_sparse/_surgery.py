@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.models import Functional
 from keras.src.utils import io_utils
@@ -40,6 +41,13 @@ def read(variable: keras.Variable) -> Any:
     if keras.backend.standardize_dtype(value.dtype) in _FLOATS_BELOW_32_BITS:
         value = keras.ops.cast(value, "float32")
     return value
+
+
+def to_numpy(value: Any) -> np.ndarray:
+    """A tensor as an array to read from, without a copy where that works."""
+    if keras.backend.backend() == "tensorflow":
+        return np.asarray(value)
+    return keras.ops.convert_to_numpy(value)
 
 
 def compute_dtype(owner: keras.layers.Layer, variable: keras.Variable) -> str:

@@ -17,7 +17,7 @@ from keras_sparse import (
     scores,
 )
 from keras_sparse._gradients import weight_gradients
-from keras_sparse._sparse_layer import Attached, attached, final
+from keras_sparse._sparse_layer import Attached, attached
 from keras_sparse._traversal import Filter, choose, walk
 from keras_sparse.adapters import Slot
 from keras_sparse.parametrizations.mask import Mask
@@ -37,10 +37,10 @@ class MaskedWeight(NamedTuple):
 
     def value(self) -> NDArray:
         """What a score sees: dormant weights count only straight-through."""
-        value = keras.ops.convert_to_numpy(_surgery.read(self.each.raw))
+        value = _surgery.to_numpy(_surgery.read(self.each.raw))
         if self.mask.straight_through:
             return value
-        return value * keras.ops.convert_to_numpy(self.mask.mask)
+        return value * _surgery.to_numpy(self.mask.mask.value)
 
 
 def masked_weights(
@@ -159,9 +159,11 @@ def update_masks(
     for path, (each, mask) in weights.items():
         mask.set_mask(masks[path])
         if not mask.straight_through:
-            each.raw.assign(final(each, mask))
-            for slot in _slots(optimizer, each.raw):
-                slot.assign(slot * keras.ops.cast(mask.mask, slot.dtype))
+            keep = keras.ops.cast(mask.mask, each.raw.dtype)
+            for variable in (each.raw, *_slots(optimizer, each.raw)):
+                variable.assign(
+                    variable * keras.ops.cast(keep, variable.dtype)
+                )
 
 
 def prune(
