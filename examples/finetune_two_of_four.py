@@ -1,6 +1,6 @@
 """How do I bring a trained model to 2:4 sparsity and fine-tune it there?
 
-    python examples/finetune_two_of_four.py
+python examples/finetune_two_of_four.py
 """
 
 import keras

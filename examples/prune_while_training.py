@@ -1,6 +1,6 @@
 """How do I prune a model while it trains, and get a file for a phone?
 
-    python examples/prune_while_training.py
+python examples/prune_while_training.py
 """
 
 import keras

@@ -161,9 +161,7 @@ def update_masks(
         if not mask.straight_through:
             keep = keras.ops.cast(mask.mask, each.raw.dtype)
             for variable in (each.raw, *_slots(optimizer, each.raw)):
-                variable.assign(
-                    variable * keras.ops.cast(keep, variable.dtype)
-                )
+                variable.assign(variable * keras.ops.cast(keep, variable.dtype))
 
 
 def prune(
