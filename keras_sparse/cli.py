@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], Any] = options.command
     try:
         result = command(options)
-    except (ValueError, OSError) as problem:
+    except (ValueError, TypeError, RuntimeError, OSError) as problem:
         print(f"keras-sparse: {problem}", file=sys.stderr)
         return 1
     if result is not None:
@@ -92,15 +92,18 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("file", help="a .keras or .tflite file")
 
     export = add("export", _export, "convert a .keras file to .tflite")
-    export.add_argument("model", help="a .keras file, sparse or plain")
+    export.add_argument(
+        "model",
+        help="a .keras file, sparse or plain, without classes of your own",
+    )
     export.add_argument("output", help="the .tflite file to write")
     export.add_argument(
         "--quantize", choices=("float16", "dynamic", "int8"), default=None
     )
     export.add_argument(
         "--representative-data",
-        metavar="FILE.npy",
-        help="inputs to calibrate int8 with",
+        metavar="FILE",
+        help="inputs to calibrate int8 with: .npy, or .npz with one by name",
     )
 
     benchmark = add("benchmark", _benchmark, "time .tflite files side by side")

@@ -157,6 +157,8 @@ def update_masks(
     )
     optimizer = getattr(model, "optimizer", None)
     for path, (each, mask) in weights.items():
+        if mask.keep_zeros:
+            masks[path] &= _surgery.to_numpy(mask.mask.value).astype(bool)
         mask.set_mask(masks[path])
         if not mask.straight_through:
             keep = keras.ops.cast(mask.mask, each.raw.dtype)

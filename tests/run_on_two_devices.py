@@ -10,8 +10,6 @@ import tensorflow as tf
 import keras_sparse as ks
 from keras_sparse import _sparse_layer
 
-faulthandler.dump_traceback_later(150, exit=True)  # a deadlock is a failure
-
 
 def two_devices():
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -134,6 +132,7 @@ def replicas_that_wait_for_each_other(strategy):
 
 
 if __name__ == "__main__":
+    faulthandler.dump_traceback_later(150, exit=True)  # a deadlock is a failure
     mirrored = two_devices()
     convolutional(mirrored, sys.argv[1])
     recurrent_with_dropout(mirrored)

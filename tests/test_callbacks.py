@@ -125,6 +125,8 @@ def test_saliency_uses_the_data_given():
     [
         ({"schedule": 1.0}, "1.0"),
         ({"schedule": "fast"}, "fast"),
+        ({"schedule": 0.5, "score": "magnitude"}, "'magnitude'"),
+        ({"schedule": 0.5, "pattern": ks.patterns.n_m}, "must be called"),
         ({"schedule": 0.5, "every": 0}, "at least 1"),
         ({"schedule": 0.5, "every": 2.5}, "2.5"),
         ({"schedule": 0.5, "score": ks.scores.saliency}, "data"),
@@ -173,6 +175,37 @@ def test_sparsity_in_the_history():
     assert history["sparsity"] == [pytest.approx(100 / 400)]
     per_layer = [v for k, v in history.items() if k.startswith("sparsity/")]
     assert per_layer == [[0.5], [0.0]]
+
+
+def test_a_plain_model_is_measured_too():
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(10)])
+    ks.prune(model, 0.9)
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    history = fit(model, ks.callbacks.SparsityLogger()).history
+    assert history["sparsity"] == [pytest.approx(0.9)]
+
+
+def test_held_zeros_are_not_given_back():
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(10)])
+    held = ks.prune(model, 0.5).get_weights()[0] == 0
+    ks.sparsify(model, ks.Mask(keep_zeros=True), verbose=False)
+    model.compile("adam", "mse")
+    recorder = Recorder()
+    schedule = ks.schedules.Polynomial(0.9, begin=0, end=8)
+    fit(model, ks.callbacks.Prune(schedule), recorder)
+    assert min(recorder.seen) == 0.5 and recorder.seen[-1] == 0.9
+    assert (ks.strip(model).get_weights()[0][held] == 0).all()
+
+
+def test_a_loop_of_ones_own_without_compile():
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(10)])
+    ks.sparsify(model, ks.Mask(), verbose=False)
+    prune = ks.callbacks.Prune(0.5)
+    prune.set_model(model)
+    prune.on_train_begin()
+    prune.on_epoch_begin(0)
+    prune.update(0)
+    assert masks(model)[0].mean() == 0.5
 
 
 def test_sparsity_reaches_the_progress_bar(capsys):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import logging
 import os
 
 import keras
@@ -406,3 +407,17 @@ def test_verbose_names_the_stages(path, capsys):
     said = capsys.readouterr().out
     assert "Converting" in said
     assert "Comparing" in said
+
+
+def test_logging_is_as_it_was_after_an_export(tmp_path):
+    handlers = logging.getLogger().handlers[:]
+    export_tflite(dense(), tmp_path / "m.tflite")
+    assert logging.getLogger().handlers == handlers
+
+
+def test_another_ending_is_refused_and_the_file_there_kept(tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"precious")
+    with pytest.raises(ValueError, match="ends in '.tflite'"):
+        export_tflite(dense(), path)
+    assert path.read_bytes() == b"precious"

@@ -24,6 +24,10 @@ from keras_sparse.pruning import (
 from keras_sparse.saving import lost_on_reload, remedy_for_reload
 
 FEWEST_UPDATES = 10
+_EXAMPLES = {
+    "score": "keras_sparse.scores.magnitude",
+    "pattern": "keras_sparse.patterns.n_m(2, 4)",
+}
 
 
 class Prune(keras.callbacks.Callback):
@@ -94,6 +98,13 @@ class Prune(keras.callbacks.Callback):
                 f"Expected data for the score {score!r}, which needs the "
                 "gradient of the loss. Received none. Pass data=(x, y)."
             )
+        for name, function in (("score", score), ("pattern", pattern)):
+            if isinstance(function, type) or not callable(function):
+                raise ValueError(
+                    f"Expected `{name}` to be a function such as "
+                    f"`{_EXAMPLES[name]}`. Received: {function!r}. A class "
+                    "must be called to make a function of it."
+                )
         self.schedule = schedules.get(schedule)
         self.every = every
         self.score = score
@@ -121,7 +132,9 @@ class Prune(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         # Nothing is remembered from the epoch before, so that a run that is
         # resumed here does the same.
-        optimizer = self.model.optimizer
+        optimizer = getattr(self.model, "optimizer", None)
+        if optimizer is None:  # a loop of one's own: it tells `update`
+            return
         self._epoch_start = _surgery.micro_steps(optimizer)
         self._accumulation = _surgery.accumulation(optimizer)
         self._seen = (self._epoch_start - 1) // self._accumulation

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import keras
+from typing import Any
 
-from keras_sparse import _surgery
+import keras
+import numpy as np
+
+from keras_sparse import _surgery, adapters
 from keras_sparse._sparse_layer import attached, final
 from keras_sparse._traversal import walk
 
@@ -32,17 +35,31 @@ class SparsityLogger(keras.callbacks.Callback):
 def measured_sparsity(
     model: keras.layers.Layer, per_layer: bool = False
 ) -> dict[str, float]:
-    """The fraction of zeros among the parametrized weights, as logged."""
+    """The fraction of zeros, as logged.
+
+    Among the parametrized weights, or among all known ones of a plain model.
+    """
     _surgery.sync_state(model)
     logs: dict[str, float] = {}
     zeros = total = 0
-    for layer in walk(model):
-        for name, each in attached(layer).items():
-            value = keras.ops.convert_to_numpy(
-                final(each, each.parametrization(layer))
-            )
-            here = int(value.size - (value != 0).sum())
-            zeros, total = zeros + here, total + value.size
-            if per_layer:
-                logs[f"sparsity/{layer.path}/{name}"] = here / value.size
+    for path, weight in _weights(model).items():
+        value = keras.ops.convert_to_numpy(weight)
+        here = int(value.size - np.count_nonzero(value))
+        zeros, total = zeros + here, total + value.size
+        if per_layer:
+            logs[f"sparsity/{path}"] = here / value.size
     return {"sparsity": zeros / max(total, 1), **logs}
+
+
+def _weights(model: keras.layers.Layer) -> dict[str, Any]:
+    used = {
+        f"{layer.path}/{name}": final(each, each.parametrization(layer))
+        for layer in walk(model)
+        for name, each in attached(layer).items()
+    }
+    return used or {
+        f"{layer.path}/{slot.name}": slot.weight(layer)
+        for layer in walk(model)
+        if layer.built
+        for slot in adapters.slots_of(layer)
+    }

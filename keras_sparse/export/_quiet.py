@@ -51,6 +51,7 @@ def captured() -> Iterator[Callable[[], str]]:
             stack.enter_context(stream)
             stack.enter_context(contextlib.redirect_stdout(stream))
             stack.enter_context(contextlib.redirect_stderr(stream))
+            stack.enter_context(_root_logger_kept())
             for name in _LOGGERS:
                 stack.enter_context(_only_errors(name))
             yield text
@@ -82,6 +83,17 @@ def _redirected(descriptor: int, target: int) -> Iterator[None]:
     finally:
         os.dup2(saved, descriptor)
         os.close(saved)
+
+
+@contextlib.contextmanager
+def _root_logger_kept() -> Iterator[None]:
+    """Keeps absl from giving the root logger a handler to the capture."""
+    handler = logging.NullHandler()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 @contextlib.contextmanager

@@ -106,6 +106,11 @@ def export_tflite(
         )
     check_model(model)
     target = check_writable(path)
+    if not os.fspath(path).endswith(".tflite"):
+        raise ValueError(
+            "path: expected a name that ends in '.tflite', received "
+            f"{os.fspath(path)!r}. What is there stays as it is."
+        )
     signature, calibration, arrays = _data(model, representative_data, inputs)
     say(f"Keras predicts {len(arrays[0]):,} samples ...")
     expected = keras_predictions(model, signature, arrays)

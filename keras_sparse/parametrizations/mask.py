@@ -22,7 +22,7 @@ class Mask(Parametrization):
             (default), their gradient is zero.
         keep_zeros: If true, the mask starts as "is not zero" instead of all
             ones, so that a model pruned before is fine-tuned with its zeros
-            held.
+            held; `Prune` adds zeros to these and takes none away.
 
     Reference:
         The straight-through gradient of a mask: Bengio et al., "Estimating or
@@ -40,6 +40,7 @@ class Mask(Parametrization):
 
     def __init__(
         self,
+        *,
         straight_through: bool = False,
         keep_zeros: bool = False,
         **kwargs: Any,
