@@ -30,6 +30,12 @@ def weight_gradients(
     Returns:
         One array for each weight, in its shape.
     """
+    if not isinstance(batch, (tuple, list)):
+        raise ValueError(
+            "Expected one batch (x, y) for a score that needs gradients. "
+            f"Received: {type(batch).__name__}. Of a data set pass "
+            "`next(iter(data_set))`, or a callable that returns a batch."
+        )
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
     if y is None or not model.compiled:
         raise ValueError(

@@ -61,6 +61,13 @@ def test_saliency_is_weight_times_dense_gradient():
     assert (model.get_weights()[0][:, 0] != 0).tolist() == [True, False]
 
 
+def test_a_data_set_is_no_batch():
+    model = one_layer([[3.0], [1.0]])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="Received: range"):
+        ks.prune(model, 0.5, score=ks.scores.saliency, data=range(3))
+
+
 def test_gradients_of_masked_weights_are_seen():
     from keras_sparse._gradients import weight_gradients
     from keras_sparse.pruning import masked_weights

@@ -88,7 +88,7 @@ class Prune(keras.callbacks.Callback):
         data: tuple[Any, ...] | Callable[[], tuple[Any, ...]] | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(every, int) or every < 1:
+        if not isinstance(every, (int, np.integer)) or every < 1:
             raise ValueError(
                 "Expected `every` to be a number of steps, at least 1. "
                 f"Received: {every!r}."
@@ -106,7 +106,7 @@ class Prune(keras.callbacks.Callback):
                     "must be called to make a function of it."
                 )
         self.schedule = schedules.get(schedule)
-        self.every = every
+        self.every = int(every)
         self.score = score
         self.pattern = pattern
         self.allocation = allocations.get(allocation)
