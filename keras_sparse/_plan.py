@@ -62,6 +62,29 @@ def plan(
     return planned
 
 
+def check_unbuilt(layer: keras.layers.Layer, choice: Choice) -> Parametrization:
+    """The parametrization for a layer that has no weights yet, checked."""
+    if isinstance(layer, SparseLayer):
+        raise ValueError(
+            "Expected a layer that is not sparse yet. Received "
+            f"{layer.name!r}, which is a {type(layer).__name__} already. Make "
+            "it anew from the plain class."
+        )
+    if adapters.find_adapter(layer) is None:
+        raise ValueError(
+            "Expected a layer that holds a known weight. Received "
+            f"{type(layer).__name__}. Tell `keras_sparse.register_adapter` "
+            "about it."
+        )
+    if not isinstance(choice, Parametrization):
+        raise ValueError(
+            "Expected a Parametrization for a layer that is not built yet, "
+            "since its weights are not known. Received a callable. Build the "
+            "layer first."
+        )
+    return choice
+
+
 def _holders(
     model: keras.layers.Layer,
 ) -> dict[int, list[keras.layers.Layer]]:

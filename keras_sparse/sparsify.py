@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import keras
 
-from keras_sparse import _surgery, adapters
-from keras_sparse._plan import Choice, Planned, plan
+from keras_sparse import _surgery
+from keras_sparse._plan import Choice, Planned, check_unbuilt, plan
 from keras_sparse._sparse_layer import (
     Attached,
     SparseLayer,
@@ -88,7 +88,7 @@ def sparsify(
     """
     _check_arguments(model, parametrization)
     if not model.built:
-        for_each = _check_unbuilt(model, parametrization)
+        for_each = check_unbuilt(model, parametrization)
         if not choose([model], where, exclude):
             raise _nothing_chosen([model])
         return _sparse_from_config(model, for_each)
@@ -245,30 +245,6 @@ def _check_in_place(layer: keras.layers.Layer, each: Attached) -> None:
             "its place; `model.quantize` does. Go back to the model as it was "
             "before, and call `strip` first."
         )
-
-
-def _check_unbuilt(
-    layer: keras.layers.Layer, choice: Choice
-) -> Parametrization:
-    if isinstance(layer, SparseLayer):
-        raise ValueError(
-            "Expected a layer that is not sparse yet. Received "
-            f"{layer.name!r}, which is a {type(layer).__name__} already. Make "
-            "it anew from the plain class."
-        )
-    if adapters.find_adapter(layer) is None:
-        raise ValueError(
-            "Expected a layer that holds a known weight. Received "
-            f"{type(layer).__name__}. Tell `keras_sparse.register_adapter` "
-            "about it."
-        )
-    if not isinstance(choice, Parametrization):
-        raise ValueError(
-            "Expected a Parametrization for a layer that is not built yet, "
-            "since its weights are not known. Received a callable. Build the "
-            "layer first."
-        )
-    return choice
 
 
 def _sparse_from_config(
