@@ -9,9 +9,9 @@ from typing import Any
 
 import keras
 
+from keras_sparse._atomic import atomic_path, check_writable
 from keras_sparse._sparse_layer import attached
 from keras_sparse._traversal import walk
-from keras_sparse.export._atomic import atomic_path, check_writable
 
 
 def save(model: keras.Model, path: str | os.PathLike) -> None:

@@ -13,7 +13,8 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 
 import keras_sparse as ks
-from keras_sparse.export import _atomic, _litert, tflite
+from keras_sparse import _atomic
+from keras_sparse.export import _litert, tflite
 from keras_sparse.export._samples import as_samples
 from keras_sparse.export._signature import model_signature
 from keras_sparse.export.tflite import export_tflite

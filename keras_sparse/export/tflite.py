@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sparse.export._atomic import atomic_path, check_writable
+from keras_sparse._atomic import atomic_path, check_writable
 from keras_sparse.export._checks import check_model, check_options
 from keras_sparse.export._classes import as_classes, gives_classes, rate
 from keras_sparse.export._compare import (
