@@ -67,8 +67,7 @@ def model_macs(model: keras.layers.Layer) -> int | None:
 def _rows_of(layer: keras.layers.Layer) -> list[WeightRow]:
     rows, counted = [], set()
     for slot in adapters.slots_of(layer) if layer.built else ():
-        owner, attribute = slot.locate(layer)
-        raw = getattr(owner, attribute)
+        raw: Any = slot.weight(layer)
         each = attached(layer).get(slot.name)
         value = final(each, each.parametrization(layer)) if each else raw
         rows.append(

@@ -6,6 +6,7 @@ import pytest
 
 import keras_sparse as ks
 from keras_sparse import _surgery
+from keras_sparse.callbacks.sparsity_logger import measured_sparsity
 from keras_sparse.pruning import masked_weights
 
 X, Y = np.random.default_rng(0).normal(size=(2, 40, 10)).astype("float32")
@@ -183,6 +184,18 @@ def test_a_plain_model_is_measured_too():
     model.compile(keras.optimizers.SGD(0.0), "mse")
     history = fit(model, ks.callbacks.SparsityLogger()).history
     assert history["sparsity"] == [pytest.approx(0.9)]
+
+
+def test_layers_of_one_path_are_all_measured():
+    x = keras.Input((10,))
+    ones, none = (
+        keras.layers.Dense(10, kernel_initializer=k, name=f"d{k}")
+        for k in ("ones", "zeros")
+    )
+    model = keras.Model(x, none(ones(x)))
+    ones._path = none._path = "same"
+    ks.sparsify(model, ks.Mask(), verbose=False)
+    assert measured_sparsity(model)["sparsity"] == 0.5
 
 
 def test_held_zeros_are_not_given_back():

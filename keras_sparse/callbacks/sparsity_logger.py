@@ -42,7 +42,7 @@ def measured_sparsity(
     _surgery.sync_state(model)
     logs: dict[str, float] = {}
     zeros = total = 0
-    for path, weight in _weights(model).items():
+    for path, weight in _weights(model):
         value = keras.ops.convert_to_numpy(weight)
         here = int(value.size - np.count_nonzero(value))
         zeros, total = zeros + here, total + value.size
@@ -51,15 +51,16 @@ def measured_sparsity(
     return {"sparsity": zeros / max(total, 1), **logs}
 
 
-def _weights(model: keras.layers.Layer) -> dict[str, Any]:
-    used = {
-        f"{layer.path}/{name}": final(each, each.parametrization(layer))
+def _weights(model: keras.layers.Layer) -> list[tuple[str, Any]]:
+    # Pairs, not a map: layers of nested models may have one path.
+    used = [
+        (f"{layer.path}/{name}", final(each, each.parametrization(layer)))
         for layer in walk(model)
         for name, each in attached(layer).items()
-    }
-    return used or {
-        f"{layer.path}/{slot.name}": slot.weight(layer)
+    ]
+    return used or [
+        (f"{layer.path}/{slot.name}", slot.weight(layer))
         for layer in walk(model)
         if layer.built
         for slot in adapters.slots_of(layer)
-    }
+    ]
