@@ -54,7 +54,7 @@ def plan(
             _check_weight(layer, slot, raw, parametrization)
             _check_holders(layer, slot, holders[id(raw)])
             with _surgery.creation_scope(layer.path or layer.name, raw):
-                build_parametrization(parametrization, slot, raw)
+                build_parametrization(layer, parametrization, slot, raw)
             value = _surgery.read(raw)
             parametrization.adapt(value)
             check_shape(parametrization(value), parametrization, raw)

@@ -7,15 +7,18 @@ weight takes the raw one's place only while `call` runs.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 from keras_sparse import _surgery, adapters
+from keras_sparse._local_reparametrization import call_locally
+from keras_sparse._penalty import hang_penalty
 from keras_sparse.adapters import Slot
 from keras_sparse.parametrizations.parametrization import Parametrization
 
@@ -124,6 +127,7 @@ def attach(
     name = "_ks_" + slot.name.replace(".", "_")
     raw = getattr(owner, attribute)
     _surgery.add_sublayer(layer, name, parametrization)
+    hang_penalty(parametrization, raw)
     if not (layer.trainable and raw.trainable):
         parametrization.trainable = False
     attached(layer)[slot.name] = Attached(slot, owner, attribute, raw, name)
@@ -137,9 +141,14 @@ def detach_all(layer: keras.layers.Layer) -> None:
 
 
 def build_parametrization(
-    parametrization: Parametrization, slot: Slot, raw: keras.Variable
+    layer: keras.layers.Layer,
+    parametrization: Parametrization,
+    slot: Slot,
+    raw: keras.Variable,
 ) -> None:
     """Builds for a weight, where deserialising has not done so already."""
+    linear = adapters.is_linear_in(layer, slot)
+    parametrization.place(slot.inputs, slot.outputs, linear)
     if not parametrization.built:
         kind = type(parametrization).__name__.lower()
         parametrization.name = f"{slot.name.replace('.', '_')}_{kind}"
@@ -194,7 +203,7 @@ def _attach_pending(layer: keras.layers.Layer) -> None:
             )
         owner, attribute = slots[name].locate(layer)
         raw = getattr(owner, attribute)
-        build_parametrization(parametrization, slots[name], raw)
+        build_parametrization(layer, parametrization, slots[name], raw)
         attach(layer, slots[name], parametrization)
         parametrization.adapt(_surgery.read(raw))
     pending(layer).clear()
@@ -239,9 +248,9 @@ def _call_exchanged(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    weights = list(attached(layer).values())
-    values = [effective(layer, each) for each in weights]
-    before: list[Any] = []
+    weights = attached(layer)
+    values = {name: effective(layer, each) for name, each in weights.items()}
+    local = _local_noise(layer)
     if not _EXCHANGE.acquire(timeout=PATIENCE):
         raise RuntimeError(
             f"Expected the calls of sparse layers in other threads to end. "
@@ -252,10 +261,39 @@ def _call_exchanged(
             "out with `exclude`."
         )
     try:
-        for each, value in zip(weights, values, strict=True):
-            before.append(_surgery.exchange(each.owner, each.attribute, value))
-        return call(layer, *args, **kwargs)
+        with _exchanged(weights, values):
+            if local is not None:
+                return call_locally(layer, call, args, kwargs, *local)
+            return call(layer, *args, **kwargs)
     finally:
-        for each, previous in zip(weights, before, strict=False):
-            _surgery.restore(each.owner, each.attribute, previous)
         _EXCHANGE.release()
+
+
+def _local_noise(
+    layer: keras.layers.Layer,
+) -> tuple[Attached, Any, Callable[..., Any]] | None:
+    """The weight whose noise goes on the outputs, its variance, its source."""
+    if not _surgery.is_training(layer):
+        return None
+    for each in attached(layer).values():
+        parametrization = each.parametrization(layer)
+        variance = parametrization.variance(_surgery.read(each.raw))
+        if variance is not None:
+            return each, variance, parametrization.normal
+    return None
+
+
+@contextlib.contextmanager
+def _exchanged(
+    weights: Mapping[str, Attached], values: Mapping[str, Any]
+) -> Iterator[None]:
+    before: list[tuple[Attached, Any]] = []
+    try:
+        for name, each in weights.items():
+            value = values[name]
+            previous = _surgery.exchange(each.owner, each.attribute, value)
+            before.append((each, previous))
+        yield
+    finally:
+        for each, previous in before:
+            _surgery.restore(each.owner, each.attribute, previous)

@@ -115,6 +115,11 @@ def creation_scope(path: str, beside: keras.Variable) -> Iterator[None]:
         yield
 
 
+def is_training(layer: keras.layers.Layer) -> bool:
+    """Whether the layer is being called for training; only within `call`."""
+    return bool(layer._get_call_context().get_value("training"))
+
+
 def forget_traces(model: keras.Model) -> None:
     """Makes `fit`, `evaluate` and `predict` trace the model again."""
     model.train_function = None

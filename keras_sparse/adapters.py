@@ -98,6 +98,19 @@ def slots_of(layer: keras.layers.Layer) -> list[Slot]:
     return list(adapter.slots(layer)) if adapter else []
 
 
+def is_linear_in(layer: keras.layers.Layer, slot: Slot) -> bool:
+    """Whether the layer's `call` is known to be linear in the weight.
+
+    The `call` of a subclass may do anything with what its ancestor returns,
+    so it has to be registered itself.
+    """
+    adapter = find_adapter(layer)
+    if adapter is None or adapter.local != slot.name:
+        return False
+    plain = getattr(type(layer), "plain_class", type(layer))
+    return plain.call is adapter.layer_class.call
+
+
 def add_adapter(adapter: Adapter) -> None:
     """Adds or replaces the adapter of a class."""
     _ADAPTERS[adapter.layer_class] = adapter
@@ -211,7 +224,7 @@ BUILT_IN: tuple[Adapter, ...] = (
         for layer_class in (layers.DepthwiseConv1D, layers.DepthwiseConv2D)
     ),
     *(
-        Adapter(layer_class, _slots_of_separable, local="pointwise_kernel")
+        Adapter(layer_class, _slots_of_separable)
         for layer_class in (layers.SeparableConv1D, layers.SeparableConv2D)
     ),
     *(

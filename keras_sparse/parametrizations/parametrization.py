@@ -16,9 +16,10 @@ class Parametrization(keras.layers.Layer):
     weight for good. The base class leaves the weight as it is.
 
     A subclass overrides `call`, `build` where it needs variables, `adapt`
-    where they start from the weight's value, and `get_config` where its
-    constructor has arguments. `finalize(w)` must equal
-    `call(w, training=False)`, otherwise `strip` changes predictions.
+    where they start from the weight's value, `penalty` where training has to
+    pay for something, and `get_config` where its constructor has arguments.
+    `finalize(w)` must equal `call(w, training=False)`, otherwise `strip`
+    changes predictions.
 
     The weight always arrives in its own precision and at least in float32,
     also under mixed precision, so that a threshold means the same everywhere.
@@ -40,9 +41,29 @@ class Parametrization(keras.layers.Layer):
     2.0
     """
 
+    # Axes of the weight, counted from the end, as its `Slot` names them.
+    inputs: tuple[int, ...] = (-2,)
+    outputs: tuple[int, ...] = (-1,)
+
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(autocast=False, **kwargs)
+
+    def place(
+        self,
+        inputs: tuple[int, ...],
+        outputs: tuple[int, ...],
+        linear: bool,
+    ) -> None:
+        """Is told which weight this is for, before `build`.
+
+        Args:
+            inputs: The weight's axes that a sum runs over, from the end.
+            outputs: Its axes of output channels, from the end.
+            linear: Whether the layer's output before bias and activation is
+                linear in this weight, so that `variance` may be asked for.
+        """
+        self.inputs, self.outputs = inputs, outputs
 
     def build(self, shape: tuple[int, ...]) -> None:
         """Creates the parametrization's variables.
@@ -69,6 +90,35 @@ class Parametrization(keras.layers.Layer):
             A tensor of the same shape.
         """
         return w
+
+    def variance(self, w: Any) -> Any | None:
+        """Variance of the weight while training, for local reparametrisation.
+
+        Where it is not `None`, `call` returns the mean, and the layer adds
+        noise to its outputs, which it asks `normal(shape)` for.
+
+        Args:
+            w: The raw weight.
+
+        Returns:
+            A tensor of the weight's shape, or `None` for a weight without
+            noise or with noise that `call` adds.
+        """
+        return None
+
+    def penalty(self, w: Any) -> Any | None:
+        """What this weight adds to the training loss, once however often used.
+
+        It hangs on the first trainable variable of the parametrization, so
+        one that has none is never asked.
+
+        Args:
+            w: The raw weight.
+
+        Returns:
+            A float32 scalar, or `None` for nothing.
+        """
+        return None
 
     def finalize(self, w: Any) -> Any:
         """The value that `strip` leaves in the weight, same shape."""

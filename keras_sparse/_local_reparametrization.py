@@ -1,0 +1,82 @@
+"""Noise on a layer's outputs in place of noise on its weights.
+
+For independent Gaussian weights the outputs of a linear map are Gaussian:
+mean call(x; mean), variance call(x^2; variance). The map is the layer's own
+`call` without bias and activation, so every linear layer is covered.
+
+Reference: Kingma, Salimans and Welling, "Variational dropout and the local
+reparameterization trick", 2015, equation 6.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from keras_sparse import _surgery
+
+if TYPE_CHECKING:
+    from keras_sparse._sparse_layer import Attached
+
+# Keeps the gradient of the square root finite where no input reaches.
+TINY = 1e-8
+_IDENTITY = keras.activations.linear
+
+
+def call_locally(
+    layer: keras.layers.Layer,
+    call: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    weight: Attached,
+    variance: Any,
+    normal: Callable[..., Any],
+) -> Any:
+    """The layer's outputs with Gaussian noise of the right moments.
+
+    Args:
+        layer: A layer that is linear in one weight up to bias and activation,
+            with the mean in the weight's place.
+        call: Its plain `call`.
+        args: What it is called with; the inputs are the first.
+        kwargs: The same, by name.
+        weight: The weight.
+        variance: Its variance, float32.
+        normal: From a shape to standard normal noise, float32.
+
+    Returns:
+        A tensor, as the layer returns it.
+    """
+    activation = layer.activation
+    with _exchanged(layer, activation=_IDENTITY):
+        means = call(layer, *args, **kwargs)
+        with (
+            _exchanged(layer, bias=None, use_bias=False),
+            _exchanged(weight.owner, **{weight.attribute: variance}),
+        ):
+            variances = call(layer, *_squared(args), **kwargs)
+    deviations = keras.ops.sqrt(variances + TINY)
+    noise = deviations * normal(keras.ops.shape(deviations))
+    outputs = means + keras.ops.cast(noise, means.dtype)
+    return outputs if activation is None else activation(outputs)
+
+
+def _squared(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    inputs = keras.ops.cast(args[0], "float32")
+    return (keras.ops.square(inputs), *args[1:])
+
+
+@contextlib.contextmanager
+def _exchanged(owner: Any, **values: Any) -> Iterator[None]:
+    before = {
+        name: _surgery.exchange(owner, name, value)
+        for name, value in values.items()
+    }
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            _surgery.restore(owner, name, value)
