@@ -10,22 +10,26 @@ import keras
 _STRIDE = 7919
 
 
-def draw_seed(generator: keras.random.SeedGenerator) -> Any:
-    """The next seed for a function of `keras.random`.
+class NoiseSeed(keras.random.SeedGenerator):
+    """A seed generator that gives each replica seeds of its own.
 
-    The replicas of a TensorFlow distribution strategy get each their own; a
-    seed generator alone gives all the same.
+    Under a TensorFlow distribution strategy, Keras' own generator gives the
+    replicas all the same. A layer holds it as an attribute, so that Keras
+    tracks its state, and passes it as `seed` to functions of `keras.random`.
 
     Args:
-        generator: A `keras.random.SeedGenerator` that a layer holds.
+        seed: Integer, or `None` for one that follows
+            `keras.utils.set_random_seed`.
     """
-    seed = generator.next()
-    if keras.backend.backend() != "tensorflow":
-        return seed
-    import tensorflow as tf
 
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return seed
-    replica = keras.ops.cast(context.replica_id_in_sync_group, seed.dtype)
-    return seed + keras.ops.stack([replica * _STRIDE, replica * 0])
+    def next(self, ordered: bool = True) -> Any:
+        seed = super().next(ordered)
+        if keras.backend.backend() != "tensorflow":
+            return seed
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        if context is None or context.num_replicas_in_sync == 1:
+            return seed
+        replica = keras.ops.cast(context.replica_id_in_sync_group, seed.dtype)
+        return seed + keras.ops.stack([replica * _STRIDE, replica * 0])
