@@ -5,12 +5,19 @@ from keras_sparse import (
     callbacks,
     layers,
     patterns,
+    priors,
     schedules,
     scores,
 )
 from keras_sparse.export import benchmark_tflite, export_tflite
 from keras_sparse.layers import register_adapter
-from keras_sparse.parametrizations import Mask, Parametrization
+from keras_sparse.parametrizations import (
+    Feather,
+    Gaussian,
+    HardConcrete,
+    Mask,
+    Parametrization,
+)
 from keras_sparse.pruning import prune
 from keras_sparse.saving import save
 from keras_sparse.sparsify import parametrized, sparsify, strip
@@ -19,6 +26,9 @@ from keras_sparse.summary import summary
 __version__ = "0.1.0"
 
 __all__ = [
+    "Feather",
+    "Gaussian",
+    "HardConcrete",
     "Mask",
     "Parametrization",
     "allocations",
@@ -28,6 +38,7 @@ __all__ = [
     "layers",
     "parametrized",
     "patterns",
+    "priors",
     "prune",
     "register_adapter",
     "save",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import keras
 import numpy as np
@@ -21,12 +21,14 @@ from keras_sparse._sparse_layer import Attached, attached
 from keras_sparse._traversal import Filter, choose, walk
 from keras_sparse.adapters import Slot
 from keras_sparse.parametrizations.mask import Mask
+from keras_sparse.parametrizations.parametrization import Parametrization
 from keras_sparse.selection import check_sparsity
 from keras_sparse.sparsify import parametrized, sparsify, strip
 
 Score = Callable[..., NDArray]
 Pattern = Callable[[NDArray, float], NDArray]
 Allocation = Callable[..., Mapping[str, float]] | Mapping[str, float]
+ParametrizationT = TypeVar("ParametrizationT", bound=Parametrization)
 
 
 class MaskedWeight(NamedTuple):
@@ -59,14 +61,35 @@ def masked_weights(
         Map from `"layer path/slot name"`; a second layer of the same path
         gets a number.
     """
+    found = parametrized_weights(model, Mask, where, exclude)
+    return {path: MaskedWeight(*pair) for path, pair in found.items()}
+
+
+def parametrized_weights(
+    model: keras.layers.Layer,
+    kind: type[ParametrizationT],
+    where: Filter | None = None,
+    exclude: Filter | None = None,
+) -> dict[str, tuple[Attached, ParametrizationT]]:
+    """The weights of a model under one kind of parametrization, by path.
+
+    Args:
+        model: A sparsified model.
+        kind: Class of the parametrization.
+        where: Which layers to take, as in `sparsify`.
+        exclude: Which to leave out.
+
+    Returns:
+        Map from path, as for `masked_weights`.
+    """
     layers = [layer for layer in walk(model) if attached(layer)]
-    found: dict[str, MaskedWeight] = {}
+    found: dict[str, tuple[Attached, ParametrizationT]] = {}
     for layer in choose(layers, where, exclude):
         for name, each in attached(layer).items():
-            mask = each.parametrization(layer)
-            if isinstance(mask, Mask):
+            parametrization = each.parametrization(layer)
+            if isinstance(parametrization, kind):
                 path = f"{layer.path or layer.name}/{name}"
-                found[_unused(path, found)] = MaskedWeight(each, mask)
+                found[_unused(path, found)] = (each, parametrization)
     return found
 
 

@@ -12,12 +12,17 @@ def half_of_it(mask, rng):
     mask.set_mask(rng.random(mask.mask.shape) > 0.5)
 
 
+def at_the_median(each, rng):
+    each.set_threshold(np.median(np.abs(each.raw)), final=0.99)
+
+
 PARAMETRIZATIONS = {
     "Mask": (lambda: ks.Mask(), half_of_it),
     "Mask straight-through": (
         lambda: ks.Mask(straight_through=True),
         half_of_it,
     ),
+    "Feather": (lambda: ks.Feather(), at_the_median),
 }
 
 

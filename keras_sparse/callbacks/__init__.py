@@ -1,7 +1,15 @@
 """Callbacks for `model.fit`: they only assign non-trainable state."""
 
+from keras_sparse.callbacks.anneal import Anneal
 from keras_sparse.callbacks.prune import Prune
 from keras_sparse.callbacks.seed_each_epoch import SeedEachEpoch
 from keras_sparse.callbacks.sparsity_logger import SparsityLogger
+from keras_sparse.callbacks.threshold import Threshold
 
-__all__ = ["Prune", "SeedEachEpoch", "SparsityLogger"]
+__all__ = [
+    "Anneal",
+    "Prune",
+    "SeedEachEpoch",
+    "SparsityLogger",
+    "Threshold",
+]
