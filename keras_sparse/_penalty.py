@@ -78,6 +78,13 @@ class PerExample(_Layer):
             )
             setattr(self, name, variable)
 
+    def nats(self) -> Any:
+        """What is paid for the whole data set at beta = 1."""
+        raise NotImplementedError(
+            f"Expected {type(self).__name__} to say what it pays. Received a "
+            "class without the method `nats()`. Add it."
+        )
+
     def scaled(self, penalty: Any) -> Any:
         """The penalty, in nats over the data set, as a part of the loss."""
         beta = keras.ops.convert_to_tensor(self.beta)

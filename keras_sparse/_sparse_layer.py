@@ -147,8 +147,12 @@ def build_parametrization(
     raw: keras.Variable,
 ) -> None:
     """Builds for a weight, where deserialising has not done so already."""
-    linear = adapters.is_linear_in(layer, slot)
-    parametrization.place(slot.inputs, slot.outputs, linear)
+    parametrization.place(
+        raw,
+        inputs=slot.inputs,
+        outputs=slot.outputs,
+        linear=adapters.is_linear_in(layer, slot),
+    )
     if not parametrization.built:
         kind = type(parametrization).__name__.lower()
         parametrization.name = f"{slot.name.replace('.', '_')}_{kind}"

@@ -94,6 +94,11 @@ def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     return list(layer._layers)
 
 
+def all_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The layer and all below it, parametrizations too, each once."""
+    return list(layer._flatten_layers())
+
+
 def own_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
     """The variables that `layer` holds itself, without its sublayers'."""
     return layer._trainable_variables + layer._non_trainable_variables
@@ -177,10 +182,16 @@ def seed_generators(
 ) -> list[keras.random.SeedGenerator]:
     """Every seed generator in the layer and below it, each once."""
     found: dict[int, keras.random.SeedGenerator] = {}
-    for each in layer._flatten_layers():
+    for each in all_layers(layer):
         for generator in each._seed_generators:
             found.setdefault(id(generator), generator)
     return list(found.values())
+
+
+def examples_seen(model: keras.Model) -> float:
+    """How many examples the loss of this epoch was averaged over so far."""
+    tracker = model._loss_tracker
+    return float(keras.ops.convert_to_numpy(tracker.count)) if tracker else 0.0
 
 
 def say(message: str) -> None:
@@ -198,3 +209,21 @@ def accumulation(optimizer: keras.optimizers.Optimizer) -> int:
     """Batches whose gradients make one step."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     return optimizer.gradient_accumulation_steps or 1
+
+
+def graph_of(model: keras.Model) -> Any:
+    """The graph of layers behind a model, or `None` where it has none."""
+    if isinstance(model, keras.Sequential):
+        model = model._functional
+    return model if isinstance(model, Functional) else None
+
+
+def graph_nodes(graph: Any) -> list[Any]:
+    """Every call of a layer or operation in a graph, inputs first."""
+    depths = sorted(graph._nodes_by_depth, reverse=True)
+    return [node for depth in depths for node in graph._nodes_by_depth[depth]]
+
+
+def graph_structure(graph: Any) -> tuple[Any, Any]:
+    """The inputs and outputs of a graph, nested as they were given."""
+    return graph._inputs_struct, graph._outputs_struct

@@ -49,8 +49,15 @@ class Parametrization(keras.layers.Layer):
         kwargs.setdefault("dtype", "float32")
         super().__init__(autocast=False, **kwargs)
 
+    @property
+    def raw(self) -> keras.Variable | None:
+        """The variable it is attached to, or to be attached to."""
+        return self.__dict__.get("_ks_raw")
+
     def place(
         self,
+        raw: keras.Variable,
+        *,
         inputs: tuple[int, ...],
         outputs: tuple[int, ...],
         linear: bool,
@@ -58,11 +65,13 @@ class Parametrization(keras.layers.Layer):
         """Is told which weight this is for, before `build`.
 
         Args:
+            raw: The weight.
             inputs: The weight's axes that a sum runs over, from the end.
             outputs: Its axes of output channels, from the end.
             linear: Whether the layer's output before bias and activation is
                 linear in this weight, so that `variance` may be asked for.
         """
+        self.__dict__["_ks_raw"] = raw  # not tracked as a variable of its own
         self.inputs, self.outputs = inputs, outputs
 
     def build(self, shape: tuple[int, ...]) -> None:

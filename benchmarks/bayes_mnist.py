@@ -1,0 +1,136 @@
+"""Question: how many weights does a Bayesian net need on MNIST?
+
+    python benchmarks/bayes_mnist.py --net lenet300 --prior ard --seeds 0 1 2
+    python benchmarks/bayes_mnist.py --table
+
+Adam at 1e-3, falling linearly to 0, batch 100, pixels / 255. 5,000 training
+images are held out; thresholds other than the published log alpha = 3 are
+chosen on them. Compression is kernel weights over nonzero kernel weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+from recipes import NETS, record, recorded
+
+BENCHMARK = "bayes_mnist"
+BATCH = 100
+HELD_OUT = 5000
+EPOCHS = {"lenet300": 60, "lenet5": 40}
+
+
+def split(data):
+    """Training arrays, and the held-out images with their labels."""
+    x, y = data.train.x, data.train.y
+    return (x[:-HELD_OUT], y[:-HELD_OUT]), (x[-HELD_OUT:], y[-HELD_OUT:])
+
+
+def compile_linear(keras, model, epochs, examples, rate):
+    """Adam with a learning rate that falls linearly to 0."""
+    steps = epochs * -(-examples // BATCH)
+    schedule = keras.optimizers.schedules.PolynomialDecay(rate, steps, 0.0)
+    model.compile(
+        keras.optimizers.Adam(schedule),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        steps_per_execution=50,
+    )
+
+
+def error(model, x, y):
+    """Classification error in percent."""
+    _, accuracy = model.evaluate(x, y, batch_size=1000, verbose=0)
+    return round(100 - 100 * accuracy, 3)
+
+
+def remaining(ks, model):
+    """Compression over kernels and the sparsity of each of them."""
+    import numpy as np
+
+    shares, nonzeros, size = [], 0, 0
+    for layer, _, each in ks.parametrized(model):
+        kernel = np.asarray(each.finalize(each.raw.value))
+        nonzeros += np.count_nonzero(kernel)
+        size += kernel.size
+        shares.append(round(100 * float((kernel == 0).mean()), 2))
+    return round(size / max(nonzeros, 1), 2), shares
+
+
+def train(options, seed):
+    """Trains one net; yields a row for each way to use its posterior."""
+    import keras
+
+    import keras_sparse as ks
+    import keras_sparse.datasets
+
+    data = keras_sparse.datasets.load("mnist")
+    train_set, held_out = split(data)
+    keras.utils.set_random_seed(seed)
+    model = NETS[options.net](keras)
+    examples = len(train_set[0])
+    fit = {"batch_size": BATCH, "verbose": options.verbose}
+    begin = time.perf_counter()
+    callbacks = []
+    if options.prior != "dense":
+        prior = {"ard": ks.priors.ARD, "svdo": ks.priors.LogUniform}
+        parametrization = ks.Gaussian(
+            prior[options.prior](),
+            log_sigma2=options.log_sigma2,
+            sampling=options.sampling,
+        )
+        ks.sparsify(model, parametrization, verbose=False)
+        steps = -(-examples // BATCH)
+        callbacks = [
+            ks.callbacks.Anneal(
+                begin=int(options.ramp[0] * steps),
+                end=int(options.ramp[1] * steps),
+                weight=options.weight,
+            ),
+            ks.callbacks.SparsityLogger(),
+        ]
+    compile_linear(keras, model, options.epochs, examples, options.rate)
+    model.fit(*train_set, epochs=options.epochs, callbacks=callbacks, **fit)
+    seconds = round(time.perf_counter() - begin, 1)
+    row = {"error": error(model, data.test.x, data.test.y), "seconds": seconds}
+    if options.prior == "dense":
+        yield {"rule": "dense", **row}
+        return
+    row["compression"], row["sparsity"] = remaining(ks, model)
+    yield {"rule": "log alpha = 3", **row}
+
+
+def settings(options):
+    """What a run is told by, in the table and in the records."""
+    names = ("net", "prior", "epochs", "weight", "sampling", "log_sigma2")
+    return {
+        **{name: getattr(options, name) for name in names},
+        "ramp": list(options.ramp),
+        "rate": options.rate,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--net", choices=NETS, default="lenet300")
+    parser.add_argument("--prior", choices=["ard", "svdo", "dense"])
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--weight", type=float, default=1.0, help="beta")
+    parser.add_argument("--ramp", nargs=2, type=float, default=[0.0, 10.0])
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--log-sigma2", type=float, default=-10.0)
+    parser.add_argument("--sampling", default="auto")
+    parser.add_argument("--verbose", type=int, default=0)
+    options = parser.parse_args()
+    options.epochs = options.epochs or EPOCHS[options.net]
+    for seed in options.seeds:
+        for row in train(options, seed):
+            row = {**settings(options), "seed": seed, **row}
+            print(record(BENCHMARK, row), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""L0 regularisation: gates that are exactly zero with some probability."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+
+from keras_sparse import _surgery
+from keras_sparse._noise import NoiseSeed
+from keras_sparse._penalty import PerExample
+from keras_sparse.parametrizations.parametrization import Parametrization
+
+TEMPERATURE = 2 / 3
+# The sigmoid is stretched to this interval and then cut to [0, 1].
+LOW, HIGH = -0.1, 1.1
+# log alpha at which a gate is nonzero with probability one half.
+_SHIFT = TEMPERATURE * math.log(-LOW / HIGH)
+# Limits of log alpha, beyond which gradients vanish.
+_LIMIT = math.log(100.0)
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class HardConcrete(PerExample, Parametrization):
+    """Multiplies weights with gates in [0, 1] that learn to be zero.
+
+    While training, every batch draws each gate from a hard-concrete
+    distribution, and the penalty is the expected number of weights behind
+    open gates. In evaluation a gate has a fixed value, exactly zero where
+    log alpha is at most -2.398 and exactly one where it is at least 2.398.
+
+    With the default `drop_rate` all gates start at one, so that predictions
+    do not change and a pretrained network may go on. From scratch the paper
+    starts at .5 (LeNet-5), .3 (wide ResNet) or .2 (input pixels). Gates learn
+    at the rate of the weights. Deep networks on large data sets are known to
+    resist this method: with a ResNet-50 on ImageNet it failed.
+
+    Args:
+        axis: What shares a gate: `"outputs"` (one for each output channel),
+            `"inputs"` (one for each input channel), an axis of the weight or
+            a tuple of axes. Default: one gate for each weight. A closed
+            output channel still passes on its bias.
+        weight: Price of one nonzero weight, in units of one over the number
+            of training examples. The paper's lambda, for a mean loss, times
+            that number.
+        weight_decay: Price of half a squared weight behind an open gate, in
+            the same units.
+        drop_rate: Initial probability, in (0, 1), of a gate's sigmoid being
+            zero: log alpha starts near log((1 - p) / p).
+        train_size: Number of training examples. Default: left to
+            `callbacks.Anneal`; until it is known the penalty is zero.
+        seed: Integer for the noise. Default: follows
+            `keras.utils.set_random_seed`.
+        **kwargs: Arguments of `keras_sparse.Parametrization`.
+
+    Raises:
+        ValueError: If an argument is out of its range, or the weight has no
+            such axis.
+
+    Reference:
+        Louizos, Welling and Kingma, "Learning sparse neural networks through
+        L0 regularization", 2018, equations 10 to 13.
+
+    Example:
+
+    >>> import keras, keras_sparse as ks
+    >>> gate = ks.HardConcrete(axis="outputs", train_size=60000)
+    >>> gate.build((5, 3))
+    >>> gate.log_alpha.assign([[-2.4, 0.0, 2.4]])
+    >>> print(gate(keras.ops.ones((5, 3)))[0].numpy().tolist())
+    [0.0, 0.5, 1.0]
+    """
+
+    def __init__(
+        self,
+        axis: str | int | tuple[int, ...] | None = None,
+        *,
+        weight: float = 1.0,
+        weight_decay: float = 0.0,
+        drop_rate: float = 0.05,
+        train_size: int | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(train_size=train_size, **kwargs)
+        self.axis = _checked(axis)
+        if min(weight, weight_decay) < 0 or not 0 < drop_rate < 1:
+            raise ValueError(
+                "Expected `weight` and `weight_decay` not to be negative, and "
+                "`drop_rate` between 0 and 1. Received: "
+                f"weight={weight}, weight_decay={weight_decay}, "
+                f"drop_rate={drop_rate}."
+            )
+        self.weight = weight
+        self.weight_decay = weight_decay
+        self.drop_rate = drop_rate
+        self.seed = seed
+        self.noise_seed = NoiseSeed(seed)
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        kept = self._axes(len(shape))
+        gates = tuple(n if i in kept else 1 for i, n in enumerate(shape))
+        self.group_size = math.prod(shape) // math.prod(gates)
+        self.reduced = tuple(i for i in range(len(shape)) if i not in kept)
+        start = math.log(1 - self.drop_rate) - math.log(self.drop_rate)
+        self.log_alpha = self.add_weight(
+            name="log_alpha",
+            shape=gates,
+            initializer=keras.initializers.RandomNormal(start, 0.01),
+            constraint=_limited,
+            dtype="float32",
+            autocast=False,
+        )
+        self.add_penalty_scale()
+
+    def call(self, w: Any, training: bool | None = None) -> Any:
+        drawn = training and self.trainable
+        return w * (self._sample() if drawn else self.gate())
+
+    def gate(self) -> Any:
+        """The gates in evaluation, a tensor that the weight broadcasts with."""
+        return _stretched(keras.ops.sigmoid(self.log_alpha))
+
+    def open_probability(self) -> Any:
+        """The probability of each gate not being zero while training."""
+        return keras.ops.sigmoid(self.log_alpha - _SHIFT)
+
+    def penalty(self, w: Any) -> Any:
+        return self.scaled(self._price(w))
+
+    def nats(self) -> Any:
+        return self._price(_surgery.read(self.raw))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "axis": self.axis,
+            "weight": self.weight,
+            "weight_decay": self.weight_decay,
+            "drop_rate": self.drop_rate,
+            "seed": self.seed,
+        }
+
+    def _price(self, w: Any) -> Any:
+        price: Any = self.weight * self.group_size
+        if self.weight_decay:
+            squares = keras.ops.square(w)
+            squares = keras.ops.sum(squares, axis=self.reduced, keepdims=True)
+            price = price + 0.5 * self.weight_decay * squares
+        return keras.ops.sum(self.open_probability() * price)
+
+    def _sample(self) -> Any:
+        u = keras.random.uniform(
+            self.log_alpha.shape,
+            minval=1e-6,
+            maxval=1 - 1e-6,
+            dtype="float32",
+            seed=self.noise_seed,
+        )
+        logits = keras.ops.log(u) - keras.ops.log1p(-u) + self.log_alpha
+        return _stretched(keras.ops.sigmoid(logits / TEMPERATURE))
+
+    def _axes(self, rank: int) -> tuple[int, ...]:
+        """The axes along which gates differ, not negative."""
+        if self.axis is None:
+            return tuple(range(rank))
+        axes = {"outputs": self.outputs, "inputs": self.inputs}.get(
+            self.axis, self.axis
+        )
+        axes = (axes,) if isinstance(axes, int) else axes
+        if not all(-rank <= axis < rank for axis in axes):
+            raise ValueError(
+                f"Expected axes of a weight with {rank} axes. "
+                f"Received: axis={self.axis!r}. Choose another, or leave the "
+                "weight out with `exclude`."
+            )
+        return tuple(axis % rank for axis in axes)
+
+
+def _checked(axis: Any) -> Any:
+    if isinstance(axis, list):  # as JSON returns a tuple
+        axis = tuple(axis)
+    numbers = axis if isinstance(axis, tuple) else (axis,)
+    if axis in (None, "outputs", "inputs") or all(
+        isinstance(number, int) for number in numbers
+    ):
+        return axis
+    raise ValueError(
+        "Expected `axis` to be None, 'outputs', 'inputs', an integer or a "
+        f"tuple of them. Received: {axis!r}."
+    )
+
+
+def _limited(log_alpha: Any) -> Any:
+    return keras.ops.clip(log_alpha, -_LIMIT, _LIMIT)
+
+
+def _stretched(s: Any) -> Any:
+    return keras.ops.clip(s * (HIGH - LOW) + LOW, 0.0, 1.0)

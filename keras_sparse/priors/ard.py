@@ -1,0 +1,126 @@
+"""Automatic relevance determination by empirical Bayes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_sparse.distributions import families, tfp
+from keras_sparse.priors.prior import Axis, Prior, log_square, reduced_axes
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class ARD(Prior):
+    """Normal(0, 1 / tau), with the tau that fits the posterior best.
+
+    For each weight tau = 1 / (mean^2 + sigma^2), which leaves a penalty of
+    0.5 log(1 + 1 / alpha): a proper prior for every tau, which the log-uniform
+    one is not. Under a Gamma(a, b) hyper-prior, tau is its posterior mode and
+    the penalty is up to a constant the negative logarithm of both.
+
+    Args:
+        concentration: a, at least 1.
+        rate: b, in units of squared weights, not negative. The defaults, 1
+            and 0, are no hyper-prior.
+        **kwargs: See `Prior`.
+
+    Reference:
+        Kharitonov, Molchanov and Vetrov, "Variational dropout via empirical
+        Bayes", 2018.
+    """
+
+    def __init__(
+        self, *, concentration: float = 1.0, rate: float = 0.0, **kwargs: Any
+    ) -> None:
+        if concentration < 1 or rate < 0:
+            raise ValueError(
+                "Expected a concentration of at least 1 and a rate that is "
+                f"not negative. Received: {concentration} and {rate}."
+            )
+        super().__init__(**kwargs)
+        self.concentration = concentration
+        self.rate = rate
+        self._group: tuple[int, ...] = ()
+
+    @property
+    def has_hyper_prior(self) -> bool:
+        return self.concentration != 1.0 or self.rate != 0.0
+
+    def precision(self, posterior: Any) -> Any:
+        """tau, in a shape that the weight's broadcasts with."""
+        moment = keras.ops.square(posterior.loc)
+        moment += keras.ops.square(posterior.scale)
+        size = 1.0
+        for axis in self._group:
+            size *= moment.shape[axis]
+        sums = keras.ops.sum(moment, axis=self._group, keepdims=True)
+        numerator = size + 2.0 * (self.concentration - 1.0)
+        return numerator / ((sums if self._group else moment) + 2.0 * self.rate)
+
+    def distribution(self, posterior: Any) -> Any:
+        scale = keras.ops.rsqrt(self.precision(posterior))
+        simple = not self._group and not self.has_hyper_prior
+        normal = families().Relevance if simple else tfp().distributions.Normal
+        return normal(keras.ops.zeros_like(scale), scale)
+
+    def kl(self, posterior: Any, normal: Any) -> Any:
+        divergence = super().kl(posterior, normal)
+        if not self.has_hyper_prior:
+            return divergence
+        tau = self.precision(posterior)
+        log_mode = (self.concentration - 1.0) * keras.ops.log(tau)
+        return divergence - keras.ops.sum(log_mode - self.rate * tau)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "concentration": self.concentration,
+            "rate": self.rate,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_sparse")
+class GroupARD(ARD):
+    """One tau for all weights of a neuron or filter, so that it goes whole.
+
+    Args:
+        axis: What numbers the groups: `"outputs"` (neurons and filters),
+            `"inputs"`, or axes of the weight, which then goes by these.
+        **kwargs: See `ARD`.
+
+    Reference:
+        Kharitonov, Molchanov and Vetrov, "Variational dropout via empirical
+        Bayes", 2018. A group of K weights pays
+        0.5 [K log(sum(mean^2 + sigma^2) / K) - sum(log sigma^2)].
+    """
+
+    def __init__(self, axis: Axis = "outputs", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis = axis
+
+    def build(
+        self,
+        shape: tuple[int, ...],
+        inputs: tuple[int, ...] = (-2,),
+        outputs: tuple[int, ...] = (-1,),
+    ) -> None:
+        self._group = reduced_axes(self.axis, len(shape), inputs, outputs)
+
+    def log_alpha(self, mean: Any, log_sigma2: Any) -> Any:
+        return log_alpha_of_groups(
+            keras.ops.square(mean), keras.ops.exp(log_sigma2), self._group
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axis": self.axis}
+
+
+def log_alpha_of_groups(
+    squares: Any, variances: Any, group: tuple[int, ...]
+) -> Any:
+    """log(sum of variances / sum of squared means), for each weight."""
+    noise = keras.ops.sum(variances, axis=group, keepdims=True)
+    signal = keras.ops.sum(squares, axis=group, keepdims=True)
+    log_alpha = keras.ops.log(noise) - log_square(keras.ops.sqrt(signal))
+    return keras.ops.broadcast_to(log_alpha, squares.shape)
