@@ -16,11 +16,28 @@ def at_the_median(each, rng):
     each.set_threshold(np.median(np.abs(each.raw)), final=0.99)
 
 
+def half_of_it_noise(gaussian, rng):
+    shape = gaussian.log_sigma2.shape
+    gaussian.log_sigma2.assign(np.where(rng.random(shape) > 0.5, 25.0, -15.0))
+
+
 PARAMETRIZATIONS = {
     "Mask": (lambda: ks.Mask(), half_of_it),
     "Mask straight-through": (
         lambda: ks.Mask(straight_through=True),
         half_of_it,
+    ),
+    "Gaussian, local noise": (
+        lambda: ks.Gaussian(
+            log_sigma2=-15.0, sampling="local", train_size=1000
+        ),
+        half_of_it_noise,
+    ),
+    "Gaussian, sampled weights": (
+        lambda: ks.Gaussian(
+            ks.priors.HalfCauchy(), log_sigma2=-15.0, train_size=1000
+        ),
+        half_of_it_noise,
     ),
     "Feather": (lambda: ks.Feather(), at_the_median),
 }
