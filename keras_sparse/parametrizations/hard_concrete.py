@@ -67,7 +67,7 @@ class HardConcrete(PerExample, Parametrization):
     >>> import keras, keras_sparse as ks
     >>> gate = ks.HardConcrete(axis="outputs", train_size=60000)
     >>> gate.build((5, 3))
-    >>> gate.log_alpha.assign([[-2.4, 0.0, 2.4]])
+    >>> _ = gate.log_alpha.assign([[-2.4, 0.0, 2.4]])
     >>> print(gate(keras.ops.ones((5, 3)))[0].numpy().tolist())
     [0.0, 0.5, 1.0]
     """

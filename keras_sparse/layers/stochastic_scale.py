@@ -1,0 +1,158 @@
+"""What layers that scale channels with learned noise have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_sparse._noise import NoiseSeed
+from keras_sparse._penalty import PerExample
+
+
+class StochasticScale(PerExample, keras.layers.Layer):
+    """Scales channels: by noise while training, by fixed numbers after.
+
+    A subclass creates variables of shape (channels,) in `build_channels`, and
+    says how to `sample` and what the `divergence` and the `scale` are. A
+    channel whose scale is zero is closed. The penalty, `kl_weight` times the
+    divergence over the number of training examples, is a regularizer of the
+    first variable, so it counts once however often the layer is used.
+
+    Args:
+        axis: Axis of the channels. Default: the last.
+        kl_weight: Factor of the penalty; larger values close more channels.
+        train_size: Number of training examples. Default: left to
+            `callbacks.Anneal`.
+        seed: Integer for the noise. Default: follows
+            `keras.utils.set_random_seed`.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If `kl_weight` or `train_size` is not positive.
+    """
+
+    def __init__(
+        self,
+        *,
+        axis: int = -1,
+        kl_weight: float = 1.0,
+        train_size: int | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if kl_weight <= 0:
+            raise ValueError(
+                "Expected `kl_weight` to be positive. "
+                f"Received: {kl_weight}. To train without the penalty, let "
+                "`callbacks.Anneal` keep it at zero."
+            )
+        super().__init__(train_size=train_size, **kwargs)
+        self.axis = axis
+        self.kl_weight = kl_weight
+        self.seed = seed
+        self.noise_seed = NoiseSeed(seed)
+        self.supports_masking = True
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        axis = self._position(input_shape)
+        channels = input_shape[axis]
+        if channels is None:
+            raise ValueError(
+                f"Expected a known number of channels on axis {self.axis} for "
+                f"{self.name!r}. Received inputs of shape {input_shape}. Give "
+                "that axis a size, or choose another `axis`."
+            )
+        self.input_spec = keras.layers.InputSpec(
+            ndim=len(input_shape), axes={axis: channels}
+        )
+        self.build_channels(channels, input_shape)
+        self.add_penalty_scale()
+        self.trainable_variables[0].regularizer = PenaltyOfLayer(self)
+
+    def build_channels(
+        self, channels: int, input_shape: tuple[int | None, ...]
+    ) -> None:
+        """Creates the trainable variables, all of shape (channels,)."""
+        raise NotImplementedError
+
+    def sample(self, shape: tuple[Any, ...]) -> Any:
+        """Noise of shape (batch, channels), float32."""
+        raise NotImplementedError
+
+    def divergence(self) -> Any:
+        """KL divergence of the noise from its prior, a scalar in nats."""
+        raise NotImplementedError
+
+    def scale(self) -> Any:
+        """What channels are scaled by in evaluation, zero where closed."""
+        raise NotImplementedError
+
+    def channel_scale(self) -> NDArray[np.float32]:
+        """The scale of each channel in evaluation, zero where it is closed.
+
+        Returns:
+            An array of shape (channels,).
+        """
+        return keras.ops.convert_to_numpy(self.scale())
+
+    def nats(self) -> Any:
+        return self.kl_weight * self.divergence()
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        axis = self._position(inputs.shape)
+        spread = [1] * len(inputs.shape)
+        spread[axis] = inputs.shape[axis]
+        if training and self.trainable:
+            batch = keras.ops.shape(inputs)[0]
+            scale = self.sample((batch, inputs.shape[axis]))
+            spread[0] = -1
+        else:
+            scale = self.scale()
+        scale = keras.ops.reshape(scale, spread)
+        return inputs * keras.ops.cast(scale, inputs.dtype)
+
+    def compute_output_shape(
+        self, input_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "axis": self.axis,
+            "kl_weight": self.kl_weight,
+            "seed": self.seed,
+        }
+
+    def _position(self, shape: tuple[int | None, ...]) -> int:
+        rank = len(shape)
+        axis = self.axis + rank if self.axis < 0 else self.axis
+        if not 0 < axis < rank:
+            raise ValueError(
+                "Expected `axis` to be an axis of the inputs after the batch. "
+                f"Received: axis={self.axis} with inputs of shape {shape}."
+            )
+        return axis
+
+
+class PenaltyOfLayer:
+    """A regularizer that asks a layer what it pays."""
+
+    def __init__(self, layer: StochasticScale) -> None:
+        self.layer = layer
+
+    def __call__(self, variable: Any) -> Any:
+        return self.layer.scaled(self.layer.nats())
+
+
+class Between:
+    """A constraint: numbers below or above the limits are set to them."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+
+    def __call__(self, variable: Any) -> Any:
+        return keras.ops.clip(variable, self.low, self.high)

@@ -1,0 +1,307 @@
+"""LogNormalDropout and the distribution under it.
+
+The table was computed with 30 digits; float32 has to reach it except for the
+largest ratio, where only float64 does.
+"""
+
+import keras
+import numpy as np
+import pytest
+from scipy import integrate, special
+
+import keras_sparse as ks
+from keras_sparse import truncated_log_normal
+from keras_sparse.layers.log_normal_dropout import LogNormalDropout
+from tests.contract import predict
+
+# mu, log sigma, KL, mean, signal-to-noise ratio
+TABLE = np.array(
+    [
+        (0, -5, 7.269941, 0.994647, 246.70),
+        (0, -1, 3.269941, 0.762877, 4.98),
+        (0, 0, 2.269941, 0.523157, 2.0924),
+        (-1, 0, 1.893348, 0.360453, 1.4884),
+        (-3, 1, 0.860076, 0.123144, 0.6155),
+        (-5, 2, 0.110037, 0.063447, 0.3885),
+        (0, 5, 4e-6, 0.050149, 0.3339),
+    ]
+)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_table(dtype):
+    mu, log_sigma = TABLE[:, :2].T.astype(dtype)
+    kl = truncated_log_normal.kl(mu, log_sigma)
+    mean = truncated_log_normal.mean(mu, log_sigma)
+    ratio = np.asarray(truncated_log_normal.signal_to_noise(mu, log_sigma))
+    np.testing.assert_allclose(kl, TABLE[:, 2], atol=1e-5)
+    np.testing.assert_allclose(mean, TABLE[:, 3], atol=1e-5)
+    exact = slice(0 if dtype == "float64" else 1, None)
+    np.testing.assert_allclose(ratio[exact], TABLE[exact, 4], rtol=1e-4)
+    np.testing.assert_allclose(ratio[0], 246.70, rtol=1e-2)
+
+
+def grid():
+    mu, log_sigma = np.meshgrid(
+        [-20.0, -15.0, -10.0, -3.0, -0.1, 0.0, 0.1, 2.0, 5.0],
+        [-6.0, -3.0, -1.0, 0.0, 1.0, 2.0, 3.0, 5.0],
+    )
+    return mu.ravel(), log_sigma.ravel()
+
+
+def by_quadrature(mu, log_sigma):
+    """KL, mean and ratio from integrals over log theta."""
+    sigma = np.exp(log_sigma)
+    # The density's largest value is 1, and its width is what it decays over.
+    top = min(mu, 0.0)
+    slope = (top - mu) / sigma**2
+    width = 1 / max(1 / sigma, abs(slope))
+    low = max(-20.0, top - 40 * width)
+    high = min(0.0, top + 40 * width)
+
+    def log_density(x):
+        return -0.5 * ((x - mu) ** 2 - (top - mu) ** 2) / sigma**2
+
+    def integral(f):
+        points = np.linspace(low, high, 9)
+        return sum(
+            integrate.quad(f, a, b, epsabs=0, epsrel=1e-10)[0]
+            for a, b in zip(points[:-1], points[1:], strict=True)
+        )
+
+    z = integral(lambda x: np.exp(log_density(x)))
+    kl = integral(lambda x: np.exp(log_density(x)) * log_density(x)) / z
+    kl += np.log(20) - np.log(z)
+    first = integral(lambda x: np.exp(x + log_density(x))) / z
+    spread = integral(
+        lambda x: (np.exp(x) - first) ** 2 * np.exp(log_density(x))
+    )
+    return kl, first, first / np.sqrt(spread / z)
+
+
+def test_moments_by_quadrature():
+    mu, log_sigma = grid()
+    expected = np.array(
+        [by_quadrature(m, s) for m, s in zip(mu, log_sigma, strict=True)]
+    )
+    kl = truncated_log_normal.kl(mu, log_sigma)
+    mean = truncated_log_normal.mean(mu, log_sigma)
+    np.testing.assert_allclose(kl, expected[:, 0], atol=2e-5)
+    np.testing.assert_allclose(mean, expected[:, 1], rtol=1e-6)
+    ratio = truncated_log_normal.signal_to_noise(mu, log_sigma)
+    low = expected[:, 2] < 100
+    np.testing.assert_allclose(ratio[low], expected[low, 2], rtol=1e-4)
+
+
+def test_float32_keeps_its_digits_all_over_the_range():
+    mu, log_sigma = grid()
+    near = mu * np.exp(-log_sigma) < 100  # deviations above the interval
+    mu, log_sigma = mu[near], log_sigma[near]
+    for function in (truncated_log_normal.kl, truncated_log_normal.mean):
+        exact = function(mu, log_sigma)
+        rounded = function(mu.astype("float32"), log_sigma.astype("float32"))
+        np.testing.assert_allclose(rounded, exact, atol=2e-3)
+
+
+@pytest.mark.parametrize("corner", [(-20, -20), (-20, 5), (5, -20), (5, 5)])
+def test_gradients_are_finite_at_the_limits(corner):
+    import tensorflow as tf
+
+    mu, log_sigma = (tf.constant([float(each)]) for each in corner)
+    with tf.GradientTape() as tape:
+        tape.watch((mu, log_sigma))
+        value = truncated_log_normal.kl(mu, log_sigma)
+        value += truncated_log_normal.mean(mu, log_sigma)
+        value += truncated_log_normal.signal_to_noise(mu, log_sigma)
+        value += truncated_log_normal.sample(mu, log_sigma, 0.5)
+    gradients = tape.gradient(value, (mu, log_sigma))
+    assert np.isfinite(value).all()
+    assert np.isfinite(gradients).all()
+
+
+def test_gradient_of_the_divergence():
+    import tensorflow as tf
+
+    mu, log_sigma = (tf.constant(each) for each in TABLE[:, :2].T)
+    with tf.GradientTape() as tape:
+        tape.watch((mu, log_sigma))
+        value = truncated_log_normal.kl(mu, log_sigma)
+    slopes = tape.gradient(value, (mu, log_sigma))
+    step = 1e-4
+    for slope, (a, b) in zip(slopes, [(step, 0), (0, step)], strict=True):
+        above = truncated_log_normal.kl(mu + a, log_sigma + b)
+        below = truncated_log_normal.kl(mu - a, log_sigma - b)
+        difference = (above - below) / (2 * step)
+        np.testing.assert_allclose(slope, difference, rtol=1e-4, atol=1e-6)
+
+
+def test_scaled_error_function():
+    x = np.concatenate([np.linspace(0, 5, 301), np.geomspace(5, 1e9, 301)])
+    ours = truncated_log_normal._erfcx(keras.ops.convert_to_tensor(x))
+    np.testing.assert_allclose(ours, special.erfcx(x), rtol=1e-10)
+
+
+def test_samples_have_the_moments_and_the_range():
+    uniform = (np.arange(20000) + 0.5) / 20000
+    mu, log_sigma = TABLE[:, :2].T[:, :, None]
+    drawn = np.asarray(truncated_log_normal.sample(mu, log_sigma, uniform))
+    assert drawn.min() >= np.exp(-20) and drawn.max() <= 1
+    np.testing.assert_allclose(drawn.mean(1), TABLE[:, 3], rtol=1e-3)
+    ratio = drawn.mean(1) / drawn.std(1)
+    np.testing.assert_allclose(ratio[1:], TABLE[1:, 4], rtol=2e-3)
+
+
+def closing_half(layer):
+    """Opens the first half of the channels, closes the second."""
+    channels = layer.mu.shape[0]
+    closed = np.arange(channels) >= channels // 2
+    layer.mu.assign(np.where(closed, -5.0, 0.0))
+    layer.log_sigma.assign(np.where(closed, 2.0, -1.0))
+
+
+def test_evaluation_multiplies_by_the_mean_or_zero():
+    layer = LogNormalDropout()
+    layer.build((None, 4))
+    closing_half(layer)
+    expected = np.array([0.762877, 0.762877, 0, 0])
+    np.testing.assert_allclose(layer.channel_scale(), expected, atol=1e-5)
+    assert layer.channel_scale().dtype == np.float32
+    x = np.arange(8, dtype="float32").reshape(2, 4)
+    np.testing.assert_allclose(layer(x), x * expected, atol=1e-4)
+
+
+def test_threshold():
+    layer = LogNormalDropout(threshold=2.0)
+    layer.build((None, 2))
+    layer.mu.assign([0.0, -1.0])
+    layer.log_sigma.assign([0.0, 0.0])  # ratios 2.0924 and 1.4884
+    assert (layer.channel_scale() > 0).tolist() == [True, False]
+
+
+def test_noise_is_one_for_each_example_and_channel():
+    layer = LogNormalDropout()
+    x = np.ones((3, 5, 5, 2), "float32")
+    layer.build(x.shape)
+    layer.log_sigma.assign([0.0, 0.0])
+    y = np.asarray(layer(x, training=True))
+    assert (y == y[:, :1, :1]).all()
+    assert len(np.unique(y)) == 6
+    first = LogNormalDropout(axis=1)
+    y = np.asarray(first(np.ones((3, 2, 5, 5), "float32"), training=True))
+    assert first.mu.shape == (2,)
+    assert (y == y[..., :1, :1]).all()
+
+
+def test_training_and_evaluation_agree_in_the_mean():
+    layer = LogNormalDropout(seed=1)
+    x = np.ones((40000, 1), "float32")
+    layer.build(x.shape)
+    layer.mu.assign([-1.0])
+    layer.log_sigma.assign([0.0])
+    mean = np.asarray(layer(x, training=True)).mean()
+    np.testing.assert_allclose(mean, 0.360453, atol=0.005)
+    np.testing.assert_allclose(layer(x[:1])[0, 0], 0.360453, atol=1e-5)
+
+
+def test_a_frozen_layer_draws_no_noise_and_pays_nothing():
+    layer = LogNormalDropout(train_size=10)
+    x = np.ones((2, 3), "float32")
+    layer.build(x.shape)
+    layer.trainable = False
+    np.testing.assert_array_equal(layer(x, training=True), layer(x))
+    assert layer.losses == []
+
+
+def test_limits_hold_after_a_step():
+    layer = LogNormalDropout()
+    layer.build((None, 2))
+    layer.mu.assign([4.9, -19.9])
+    layer.log_sigma.assign([4.9, -19.9])
+    optimizer = keras.optimizers.SGD(1.0)
+    push = [np.array([-9.0, 9.0], "float32")] * 2
+    optimizer.apply(push, [layer.mu, layer.log_sigma])
+    for variable in (layer.mu, layer.log_sigma):
+        np.testing.assert_array_equal(variable, [5.0, -20.0])
+
+
+def network(make):
+    return keras.Sequential(
+        [
+            keras.Input((6, 6, 3)),
+            keras.layers.Conv2D(4, 3, activation="relu"),
+            make(train_size=50, kl_weight=2.0),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2),
+        ]
+    )
+
+
+def test_penalty_is_paid_once_for_each_layer():
+    layer = LogNormalDropout(train_size=50, kl_weight=2.0)
+    a, b = keras.Input((4,)), keras.Input((4,))
+    model = keras.Model([a, b], keras.layers.Add()([layer(a), layer(b)]))
+    expected = 2 * 4 * 7.269941
+    assert float(layer.nats()) == pytest.approx(expected, rel=1e-5)
+    [loss] = model.losses
+    assert float(loss) == pytest.approx(expected / 50, rel=1e-5)
+    layer.beta.assign(0.5)
+    assert float(model.losses[0]) == pytest.approx(expected / 100, rel=1e-5)
+
+
+def test_nothing_is_paid_before_the_training_size_is_known():
+    layer = LogNormalDropout()
+    layer.build((None, 4))
+    assert float(layer.losses[0]) == 0
+
+
+def test_save_load_and_clone(tmp_path):
+    model = network(LogNormalDropout)
+    closing_half(model.layers[1])
+    x = np.random.default_rng(0).normal(size=(4, 6, 6, 3)).astype("float32")
+    ks.save(model, tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(predict(loaded, x), predict(model, x))
+    cloned = keras.models.clone_model(model)
+    for each in (loaded, cloned):
+        assert each.layers[1].get_config() == model.layers[1].get_config()
+        assert len(each.losses) == 1
+    assert float(loaded.losses[0]) == float(model.losses[0])
+    np.testing.assert_allclose(cloned.losses[0], 8 * 7.269941 / 50, rtol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = network(LogNormalDropout)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {v.dtype for v in model.layers[1].trainable_variables} == {"float32"}
+    model.compile("adam", "mse")
+    x = np.ones((8, 6, 6, 3), "float32")
+    loss = model.fit(x, np.zeros((8, 2)), verbose=0).history["loss"][0]
+    assert np.isfinite(loss)
+    assert model.layers[1](x[..., :1] * np.ones(4)).dtype == model.compute_dtype
+
+
+def test_a_channel_without_use_closes_and_one_in_use_stays_open():
+    x = np.random.default_rng(0).normal(size=(512, 2)).astype("float32")
+    layer = LogNormalDropout(train_size=512)
+    model = keras.Sequential([keras.Input((2,)), layer, keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(0.1), "mse")
+    model.fit(x, x[:, :1], batch_size=64, epochs=30, verbose=0)
+    used, unused = layer.channel_scale()
+    assert used > 0.5
+    assert unused == 0
+
+
+def test_wrong_arguments():
+    with pytest.raises(ValueError, match="kl_weight"):
+        LogNormalDropout(kl_weight=0)
+    with pytest.raises(ValueError, match="train_size"):
+        LogNormalDropout(train_size=0)
+    with pytest.raises(ValueError, match="known number of channels"):
+        LogNormalDropout(axis=1).build((None, None, 3))
+    for axis in (0, 2, -2, -3):
+        with pytest.raises(ValueError, match="axis of the inputs"):
+            LogNormalDropout(axis=axis).build((None, 3))
