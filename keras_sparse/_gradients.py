@@ -92,3 +92,9 @@ def _torch(loss: Callable, values: list[Any]) -> Sequence[Any]:
 
 
 _GRADIENT = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
+
+
+def differentiate(loss: Callable, values: list[Any]) -> list[NDArray]:
+    """Gradient of a function of tensors, on the running backend."""
+    gradients = _GRADIENT[keras.backend.backend()](loss, values)
+    return [keras.ops.convert_to_numpy(g) for g in gradients]

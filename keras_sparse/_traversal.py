@@ -57,14 +57,14 @@ def choose(
     exclude: Filter | None,
 ) -> list[keras.layers.Layer]:
     """The layers that `where` takes and `exclude` does not."""
-    chosen = layers if where is None else _matching(layers, where, "where")
+    chosen = layers if where is None else matching(layers, where, "where")
     if exclude is not None:
-        left_out = {id(x) for x in _matching(layers, exclude, "exclude")}
+        left_out = {id(x) for x in matching(layers, exclude, "exclude")}
         chosen = [layer for layer in chosen if id(layer) not in left_out]
     return chosen
 
 
-def _matching(
+def matching(
     layers: list[keras.layers.Layer], rule: Filter, argument: str
 ) -> list[keras.layers.Layer]:
     rules: Sequence[Any] = rule if isinstance(rule, (list, tuple)) else [rule]

@@ -1,0 +1,43 @@
+"""Layers whose channels are to stay, and models that cannot be cut."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_sparse import _traversal
+from keras_sparse._sparse_layer import attached
+from keras_sparse.structured.tracing import Trace
+
+
+def fix_ignored(
+    trace: Trace, model: keras.Model, ignored: _traversal.Filter | None
+) -> None:
+    """Fixes what `ignored` names; refuses sparsified and quantized layers."""
+    layers = [
+        layer
+        for layer in trace.layers.values()
+        if isinstance(layer, keras.layers.Layer)
+    ]
+    for layer in _traversal.walk(model):
+        if attached(layer):
+            raise ValueError(
+                "Expected a plain model. Received one in which "
+                f"{layer.name!r} is parametrized. Call "
+                "`keras_sparse.strip(model)` first."
+            )
+        if getattr(layer, "quantization_mode", None):
+            raise ValueError(
+                "Expected a model of floats. Received one in which "
+                f"{layer.name!r} is quantized. Shrink first, quantize then."
+            )
+    if ignored is None:
+        return
+    chosen = {
+        id(layer) for layer in _traversal.matching(layers, ignored, "ignored")
+    }
+    held: list[Any] = [a for a in trace.axes.values() if id(a.layer) in chosen]
+    for axis in held:
+        if axis.role != "in":
+            trace.fix(axis.ids, f"{axis.layer.name} is ignored")

@@ -1,0 +1,240 @@
+"""Layers that end as a fixed multiplication of each channel.
+
+A layer takes part by one method, `channel_scale()`: an array over its last
+axis by which it multiplies at inference, 0 for a closed channel. `shrink` puts
+the scale into neighbouring weights and drops the layer:
+
+1. into the layer that makes the channels (or a BatchNorm on the way), through
+   layers that commute with it: linear ones always, ReLU-like ones and max
+   pooling where no scale is negative;
+2. else into the rows of every kernel that reads the channels;
+3. else a plain `keras.layers.Rescaling` of the same name stays.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+
+import keras
+import numpy as np
+from keras import layers
+from numpy.typing import NDArray
+
+from keras_sparse.structured.signals import Call, Signal
+from keras_sparse.structured.tracing import Axis, Trace
+from keras_sparse.structured.values import Values
+
+_KERNELS = (
+    layers.Dense,
+    layers.Conv1D,
+    layers.Conv2D,
+    layers.Conv3D,
+    layers.Conv1DTranspose,
+    layers.Conv2DTranspose,
+    layers.Conv3DTranspose,
+    layers.SeparableConv1D,
+    layers.SeparableConv2D,
+)
+_ANY_SCALE = (
+    layers.Identity,
+    layers.Dropout,
+    layers.SpatialDropout1D,
+    layers.SpatialDropout2D,
+    layers.SpatialDropout3D,
+    layers.AveragePooling1D,
+    layers.AveragePooling2D,
+    layers.AveragePooling3D,
+    layers.GlobalAveragePooling1D,
+    layers.GlobalAveragePooling2D,
+    layers.GlobalAveragePooling3D,
+    layers.ZeroPadding1D,
+    layers.ZeroPadding2D,
+    layers.ZeroPadding3D,
+    layers.Cropping1D,
+    layers.Cropping2D,
+    layers.Cropping3D,
+)
+_NO_NEGATIVE_SCALE = (
+    layers.MaxPooling1D,
+    layers.MaxPooling2D,
+    layers.MaxPooling3D,
+    layers.GlobalMaxPooling1D,
+    layers.GlobalMaxPooling2D,
+    layers.GlobalMaxPooling3D,
+    layers.LeakyReLU,
+    layers.PReLU,
+)
+_Parts = list[tuple[Axis, NDArray]]
+
+
+@dataclasses.dataclass
+class Scales:
+    """What became of the scale layers of a model.
+
+    Args:
+        folded: Ids of the layers whose scale is in other weights now.
+        left: For each other scale layer itself, its scale and its channels.
+    """
+
+    folded: set[int]
+    left: list[tuple[keras.layers.Layer, NDArray, Signal]]
+
+    def replacements(
+        self, kept: NDArray
+    ) -> dict[int, keras.layers.Layer | None]:
+        """What takes the place of each scale layer in the new model."""
+        found: dict[int, keras.layers.Layer | None] = {}
+        for key in self.folded:
+            found[key] = None
+        for layer, scale, signal in self.left:
+            if signal.axis == len(signal.shape) - 1 and signal.ids is not None:
+                scale = scale[kept[signal.ids]]
+            found[id(layer)] = layers.Rescaling(
+                scale.tolist(), name=layer.name, dtype=layer.dtype_policy
+            )
+        return found
+
+
+def fold_scales(trace: Trace, values: Values) -> Scales:
+    """Puts the scales of a model into neighbouring weights.
+
+    Args:
+        trace: What `follow` found out about the model.
+        values: The weights to change.
+    """
+    graph = _Neighbours(trace)
+    found = Scales(set(), [])
+    for call in trace.calls:
+        layer = call.operation
+        if not callable(getattr(layer, "channel_scale", None)):
+            continue
+        if id(layer) in {id(each) for each, _, _ in found.left}:
+            continue
+        scale = np.asarray(layer.channel_scale(), "float64")
+        signal = call.inputs[0]
+        size = signal.shape[-1]
+        if scale.shape != (size,):
+            raise ValueError(
+                f"Expected `channel_scale()` of {layer.name!r} to return "
+                f"one number for each of its {size} channels. Received an "
+                f"array of shape {scale.shape}."
+            )
+        parts = None
+        if graph.calls[id(layer)] == 1 and (
+            signal.axis == len(signal.shape) - 1
+        ):
+            parts = graph.behind(signal, scale)
+            if parts is None:
+                parts = graph.ahead(call.outputs[0], scale)
+        if parts is None:
+            found.left.append((layer, scale, signal))
+            continue
+        for axis, factors in parts:
+            values.scale(axis, factors)
+        found.folded.add(id(layer))
+    return found
+
+
+class _Neighbours:
+    """Which calls make and read each signal."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.calls = collections.Counter(
+            id(call.operation) for call in trace.calls
+        )
+        self.maker = {
+            id(signal): call for call in trace.calls for signal in call.outputs
+        }
+        self.readers: dict[int, list[Call]] = collections.defaultdict(list)
+        for call in trace.calls:
+            for signal in call.inputs:
+                self.readers[id(signal)].append(call)
+        self.outputs = {id(signal) for signal in trace.ends}
+
+    def behind(self, signal: Signal, scale: NDArray) -> _Parts | None:
+        """The axes that make a signal, if nothing else reads it."""
+        while True:
+            call = self.maker.get(id(signal))
+            alone = (
+                len(self.readers[id(signal)]) == 1
+                and id(signal) not in self.outputs
+            )
+            if call is None or not alone or len(call.outputs) > 1:
+                return None
+            layer = call.operation
+            if self.calls[id(layer)] > 1 or call.gather is not None:
+                return None
+            if isinstance(layer, layers.BatchNormalization) and layer.scale:
+                return self._axes(layer, ("scale", "bias"), scale)
+            if isinstance(layer, _KERNELS):
+                if not _commutes(layer.activation, scale):
+                    return None
+                return self._axes(layer, ("out", "bias"), scale)
+            if not _passes(layer, scale):
+                return None
+            signal = call.inputs[0]
+
+    def ahead(self, signal: Signal, scale: NDArray) -> _Parts | None:
+        """The axes that read a signal, if all of them take the scale."""
+        if id(signal) in self.outputs or not self.readers[id(signal)]:
+            return None
+        parts: _Parts = []
+        for call in self.readers[id(signal)]:
+            layer = call.operation
+            if self.calls[id(layer)] > 1:
+                return None
+            if isinstance(layer, _KERNELS):
+                found = self._axes(layer, ("in",), scale, signal)
+            elif isinstance(layer, layers.Flatten) and call.gather is not None:
+                found = self.ahead(call.outputs[0], scale[call.gather[:, 0]])
+            elif _passes(layer, scale):
+                found = self.ahead(call.outputs[0], scale)
+            else:
+                return None
+            if found is None:
+                return None
+            parts += found
+        return parts
+
+    def _axes(
+        self,
+        layer: keras.layers.Layer,
+        roles: tuple[str, ...],
+        scale: NDArray,
+        signal: Signal | None = None,
+    ) -> _Parts | None:
+        found = [
+            (axis, scale)
+            for axis in self.trace.axes.values()
+            if axis.layer is layer and axis.role in roles
+        ]
+        if signal is not None:
+            if signal.axis != len(signal.shape) - 1:
+                return None
+            # A separable layer reads through its first kernel alone.
+            found = found[:1]
+        if not found or any(len(axis.ids) != len(scale) for axis, _ in found):
+            return None
+        return found
+
+
+def _passes(layer: keras.layers.Layer, scale: NDArray) -> bool:
+    if isinstance(layer, _ANY_SCALE):
+        return True
+    if isinstance(layer, _NO_NEGATIVE_SCALE):
+        return bool((scale >= 0).all())
+    if isinstance(layer, layers.ReLU):
+        plain = layer.max_value is None and not layer.threshold
+        return bool(plain and (scale >= 0).all())
+    if isinstance(layer, layers.Activation):
+        return _commutes(layer.activation, scale)
+    return False
+
+
+def _commutes(activation: object, scale: NDArray) -> bool:
+    if activation is None or activation is keras.activations.linear:
+        return True
+    homogeneous = (keras.activations.relu, keras.activations.leaky_relu)
+    return activation in homogeneous and bool((scale >= 0).all())
