@@ -21,6 +21,12 @@ def half_of_it_noise(gaussian, rng):
     gaussian.log_sigma2.assign(np.where(rng.random(shape) > 0.5, 25.0, -15.0))
 
 
+def half_of_the_gates(gate, rng):
+    log_alpha = rng.choice([-3.0, 0.0, 1.0, 3.0], gate.log_alpha.shape)
+    log_alpha.flat[0] = -3.0
+    gate.log_alpha.assign(log_alpha)
+
+
 PARAMETRIZATIONS = {
     "Mask": (lambda: ks.Mask(), half_of_it),
     "Mask straight-through": (
@@ -38,6 +44,14 @@ PARAMETRIZATIONS = {
             ks.priors.HalfCauchy(), log_sigma2=-15.0, train_size=1000
         ),
         half_of_it_noise,
+    ),
+    "HardConcrete": (
+        lambda: ks.HardConcrete(train_size=1000),
+        half_of_the_gates,
+    ),
+    "HardConcrete, outputs": (
+        lambda: ks.HardConcrete("outputs", weight_decay=1.0, train_size=1000),
+        half_of_the_gates,
     ),
     "Feather": (lambda: ks.Feather(), at_the_median),
 }
