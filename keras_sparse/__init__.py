@@ -15,8 +15,11 @@ from keras_sparse.parametrizations import (
     Feather,
     Gaussian,
     HardConcrete,
+    LearnedThreshold,
     Mask,
     Parametrization,
+    SoftThreshold,
+    WeightGate,
 )
 from keras_sparse.pruning import prune
 from keras_sparse.saving import save
@@ -29,8 +32,11 @@ __all__ = [
     "Feather",
     "Gaussian",
     "HardConcrete",
+    "LearnedThreshold",
     "Mask",
     "Parametrization",
+    "SoftThreshold",
+    "WeightGate",
     "allocations",
     "benchmark_tflite",
     "callbacks",

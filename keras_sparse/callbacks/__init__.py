@@ -1,6 +1,8 @@
 """Callbacks for `model.fit`: they only assign non-trainable state."""
 
 from keras_sparse.callbacks.anneal import Anneal
+from keras_sparse.callbacks.budget import Budget
+from keras_sparse.callbacks.drop_and_grow import DropAndGrow
 from keras_sparse.callbacks.prune import Prune
 from keras_sparse.callbacks.seed_each_epoch import SeedEachEpoch
 from keras_sparse.callbacks.sparsity_logger import SparsityLogger
@@ -8,6 +10,8 @@ from keras_sparse.callbacks.threshold import Threshold
 
 __all__ = [
     "Anneal",
+    "Budget",
+    "DropAndGrow",
     "Prune",
     "SeedEachEpoch",
     "SparsityLogger",

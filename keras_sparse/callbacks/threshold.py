@@ -123,14 +123,20 @@ class Threshold(Prune):
             self._zeros[path] = zeros
 
     def _part_ties(self) -> None:
-        """Lifts weights at a threshold above it where there are too many."""
         for path, (each, feather) in self._feathers.items():
-            w = _surgery.to_numpy(_surgery.read(each.raw))
-            threshold = float(keras.ops.convert_to_numpy(feather.threshold))
-            size = np.abs(w)
-            surplus = np.count_nonzero(size <= threshold) - self._zeros[path]
-            if surplus > 0 and threshold > 0:
-                each.raw.assign(_lifted(w, size == threshold, surplus))
+            part_ties(each.raw, feather.threshold, self._zeros[path])
+
+
+def part_ties(
+    raw: keras.Variable, threshold: keras.Variable, zeros: int
+) -> None:
+    """Lifts weights that lie at a threshold above it where too many do."""
+    w = _surgery.to_numpy(_surgery.read(raw))
+    height = float(keras.ops.convert_to_numpy(threshold))
+    size = np.abs(w)
+    surplus = np.count_nonzero(size <= height) - zeros
+    if surplus > 0 and height > 0:
+        raw.assign(_lifted(w, size == height, surplus))
 
 
 def _lifted(w: NDArray, tied: NDArray, count: int) -> NDArray:

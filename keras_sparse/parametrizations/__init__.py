@@ -3,7 +3,19 @@
 from keras_sparse.parametrizations.feather import Feather
 from keras_sparse.parametrizations.gaussian import Gaussian
 from keras_sparse.parametrizations.hard_concrete import HardConcrete
+from keras_sparse.parametrizations.learned_threshold import LearnedThreshold
 from keras_sparse.parametrizations.mask import Mask
 from keras_sparse.parametrizations.parametrization import Parametrization
+from keras_sparse.parametrizations.soft_threshold import SoftThreshold
+from keras_sparse.parametrizations.weight_gate import WeightGate
 
-__all__ = ["Feather", "Gaussian", "HardConcrete", "Mask", "Parametrization"]
+__all__ = [
+    "Feather",
+    "Gaussian",
+    "HardConcrete",
+    "LearnedThreshold",
+    "Mask",
+    "Parametrization",
+    "SoftThreshold",
+    "WeightGate",
+]

@@ -1,0 +1,288 @@
+"""Learned thresholds by hand: laws, gradients, one budget, exact sparsity."""
+
+import math
+import statistics
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_sparse as ks
+from keras_sparse.callbacks import budget as budget_module
+from keras_sparse.parametrizations.learned_threshold import SharedBudget
+
+# r at which each law gives this sparsity.
+GAUSSIAN = {0.8: 1.282, 0.9: 1.645, 0.95: 1.960, 0.98: 2.326, 0.99: 2.576}
+# Threshold over E|w|.
+LAPLACE = {0.8: 1.609, 0.9: 2.303, 0.95: 2.996, 0.98: 3.912, 0.99: 4.605}
+
+
+def learned(shape, r, law="gaussian", **settings):
+    made = ks.LearnedThreshold(law, smallest=1, **settings)
+    made.build(shape)
+    made.learned.assign(r / made.rate)
+    return made
+
+
+def gaussian_sample():
+    """Quantiles: a sample that follows the law exactly."""
+    normal = statistics.NormalDist()
+    return np.float32([normal.inv_cdf((i + 0.5) / 4000) for i in range(4000)])
+
+
+def laplace_sample():
+    uniform = (np.arange(2000) + 0.5) / 2000
+    half = -np.log1p(-uniform)
+    return np.float32(np.concatenate([half, -half]))
+
+
+@pytest.mark.parametrize("sparsity", GAUSSIAN)
+def test_gaussian_law(sparsity):
+    w = gaussian_sample()
+    made = learned(w.shape, GAUSSIAN[sparsity])
+    assert 1 - float(made.density(w)) == pytest.approx(sparsity, abs=2e-4)
+    assert np.mean(np.asarray(made(w)) == 0) == pytest.approx(
+        sparsity, abs=2e-3
+    )
+
+
+@pytest.mark.parametrize("sparsity", LAPLACE)
+def test_laplace_law(sparsity):
+    w = laplace_sample()
+    kappa = np.mean(np.abs(w)) / np.sqrt(np.mean(w**2))
+    assert kappa == pytest.approx(0.707, abs=3e-3)
+    made = learned(w.shape, LAPLACE[sparsity] * kappa, "laplace")
+    assert 1 - float(made.density(w)) == pytest.approx(sparsity, abs=2e-4)
+    assert np.mean(np.asarray(made(w)) == 0) == pytest.approx(
+        sparsity, abs=2e-3
+    )
+
+
+@pytest.mark.parametrize(
+    "sample, law", [(gaussian_sample, "gaussian"), (laplace_sample, "laplace")]
+)
+def test_auto_finds_the_law(sample, law):
+    w = sample()
+    auto = float(learned(w.shape, 2.0, "auto").density(w))
+    fixed = float(learned(w.shape, 2.0, law).density(w))
+    other = float(
+        learned(
+            w.shape, 2.0, "laplace" if law == "gaussian" else "gaussian"
+        ).density(w)
+    )
+    assert abs(auto - fixed) < 0.05 * abs(auto - other)
+
+
+def test_start_is_at_six_tenths_of_the_budget():
+    made = ks.LearnedThreshold(budget=0.9, smallest=1)
+    made.build((10,))
+    assert made.ratio() == pytest.approx(0.739, abs=5e-4)
+    made = ks.LearnedThreshold(budget=0.95, smallest=1)
+    made.build((10,))
+    assert made.ratio() == pytest.approx(0.789, abs=5e-4)
+
+
+def test_values_and_gradients_by_hand():
+    import tensorflow as tf
+
+    # sigma = sqrt((1 + 4 + 4 + 16) / 4) = 2.5, threshold 1.2 * 2.5 = 3.
+    w = tf.constant([1.0, -2.0, 2.0, -4.0])
+    upstream = tf.constant([3.0, 5.0, 7.0, 11.0])
+    made = learned((4,), 1.2, rate=0.5)
+    with tf.GradientTape() as tape:
+        tape.watch(w)
+        value = made(w, training=True)
+        loss = ops.sum(upstream * value)
+    dw, dlearned = tape.gradient(loss, [w, made.learned.value])
+    assert np.asarray(value).tolist() == [0, 0, 0, -4]
+    # To every weight as it is; dw/dr is -w / r where pruned, 0 where kept.
+    assert np.asarray(dw).tolist() == [3, 5, 7, 11]
+    dr = -(3 * 1 + 5 * -2 + 7 * 2) / 1.2
+    assert float(dlearned) == pytest.approx(dr * made.rate, rel=1e-6)
+
+
+def test_penalty_by_hand():
+    w = gaussian_sample()
+    made = learned(w.shape, 1.282, budget=0.9, strength=10)
+    # The density is .2 and should be .1.
+    assert float(made.penalty(w)) == pytest.approx(
+        10 * math.log(2) ** 2, rel=5e-3
+    )
+    made.learned.assign(1.6449 / made.rate)
+    assert float(made.penalty(w)) == pytest.approx(0, abs=1e-4)
+
+
+def test_penalty_of_a_shared_budget_by_hand():
+    w = gaussian_sample()
+    first = learned(w.shape, 1.282, budget=0.9)
+    second = learned(w.shape, 2.326, budget=0.9)
+    small = ks.LearnedThreshold(smallest=5)
+    small.build((4,))
+    second.place(keras.Variable(w), inputs=(), outputs=(), linear=False)
+    peers = [small, first, second]
+    for each in peers:
+        each.shared = SharedBudget(peers, [4.0, 16.0, 80.0])
+    # .04 * 1 + .16 * .2 + .8 * .02 = .088, where .1 was asked for.
+    expected = 10 * math.log(0.088 / 0.1) ** 2
+    assert float(first.penalty(w)) == pytest.approx(expected, rel=0.02)
+    assert second.penalty(w) is None and small.penalty(w) is None
+
+
+def test_small_weights_stay_dense():
+    made = ks.LearnedThreshold()
+    made.build((3, 333))
+    assert not made.variables
+    w = np.random.default_rng(0).normal(size=(3, 333)).astype("float32")
+    np.testing.assert_array_equal(made(w, training=True), w)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"law": "cauchy"}, {"of": "bytes"}, {"budget": 1.0}, {"strength": 0}],
+)
+def test_settings_out_of_range(settings):
+    with pytest.raises(ValueError, match="Expected.*Received"):
+        ks.LearnedThreshold(**settings)
+
+
+def net(**settings):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Conv2D(40, 5, activation="relu"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(30, "relu"),
+            keras.layers.Dense(10),
+        ]
+    )
+    made = ks.LearnedThreshold(**settings)
+    return ks.sparsify(model, made, verbose=False)
+
+
+def fit(model, *, epochs=3, **settings):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 8, 8, 1)), rng.integers(0, 10, 64)
+    model.compile(
+        "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    callbacks = [
+        ks.callbacks.Budget(**settings),
+        ks.callbacks.SparsityLogger(),
+    ]
+    history = model.fit(
+        x, y, batch_size=8, epochs=epochs, verbose=0, callbacks=callbacks
+    )
+    return x, history.history
+
+
+def strip(model):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a model to compile again
+        return ks.strip(model)
+
+
+def zeros(model):
+    return [int((w == 0).sum()) for w in model.get_weights() if w.ndim > 1]
+
+
+# 1000 + 4800 + 300 weights.
+@pytest.mark.parametrize("law", ["gaussian", "laplace", "auto"])
+def test_final_sparsity_is_exact(law):
+    model = net(law=law, budget=0.93)
+    x, history = fit(model, end=16, every=5)
+    trained = model.predict(x, verbose=0)
+    strip(model)
+    found = zeros(model)
+    assert sum(found) == round(0.93 * 6100)
+    assert found[2] == 0  # too small to be pruned
+    assert history["sparsity"][-1] == round(0.93 * 6100) / 6100
+    np.testing.assert_array_equal(model.predict(x, verbose=0), trained)
+
+
+def test_macs_budget():
+    model = net(budget=0.8, of="macs")
+    fit(model)
+    strip(model)
+    # The convolution is used at 4 x 4 places.
+    macs = [16 * 1000, 4800, 300]
+    saved = 16 * zeros(model)[0] + zeros(model)[1]
+    assert 0 <= saved - round(0.8 * sum(macs)) < 16
+
+
+def test_allocation_is_learned():
+    model = net(budget=0.8, rate=20.0)
+    start = [p.ratio() for _, _, p in ks.parametrized(model) if p.variables]
+    fit(model, epochs=6)
+    end = [p.ratio() for _, _, p in ks.parametrized(model) if p.variables]
+    assert start[0] == start[1]
+    assert abs(end[0] - end[1]) > 1e-3
+
+
+def test_loss_has_the_penalty_once():
+    model = net(budget=0.8)
+    fit(model, epochs=1)
+    parts = [float(each) for each in model.losses]
+    assert sum(part > 0 for part in parts) == 1
+
+
+def test_without_the_callback_each_weight_keeps_to_the_budget():
+    model = net(budget=0.8, rate=10.0)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 8, 8, 1)), rng.integers(0, 10, 64)
+    model.compile(
+        "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    model.fit(x, y, epochs=80, batch_size=64, verbose=0)
+    found = zeros(strip(model))
+    assert found[0] / 1000 == pytest.approx(0.8, abs=0.06)
+    assert found[1] / 4800 == pytest.approx(0.8, abs=0.06)
+
+
+def test_budget_survives_a_reload(tmp_path):
+    model = net(budget=0.9)
+    x, _ = fit(model)
+    trained = model.predict(x, verbose=0)
+    ks.save(model, tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), trained)
+    fit(loaded)
+    assert sum(zeros(strip(loaded))) == round(0.9 * 6100)
+
+
+def test_level_saves_what_was_asked():
+    ratios = [np.float32([1, 2, 3, 4]), np.float32([2.5, 3.5])]
+    assert budget_module._level(ratios, [1, 1], 0.5) == (2.5, [2, 1])
+    # Uses of 1 and 4: 2 of 12 are the two smallest of the first, 6 of 12
+    # these and one of the second.
+    assert budget_module._level(ratios, [1, 4], 2 / 12) == (2.0, [2, 0])
+    assert budget_module._level(ratios, [1, 4], 6 / 12) == (2.5, [2, 1])
+    assert budget_module._level(ratios, [1, 1], 0.0) == (0.0, [0, 0])
+    # Ties: as many as asked for.
+    tied = [np.float32([1, 1, 1, 2])]
+    assert budget_module._level(tied, [1], 0.5) == (1.0, [2])
+    # No weight is emptied.
+    assert budget_module._level(ratios, [1, 1], 0.99)[1] == [3, 1]
+
+
+def test_budget_needs_learned_thresholds_that_agree():
+    model = keras.Sequential([keras.Input((40,)), keras.layers.Dense(30)])
+    model.compile("sgd", "mse")
+    x, y = np.zeros((4, 40)), np.zeros((4, 30))
+    with pytest.raises(ValueError, match="LearnedThreshold.*sparsify"):
+        model.fit(x, y, callbacks=[ks.callbacks.Budget()])
+    different = iter([0.5, 0.6])
+    model = keras.Sequential(
+        [keras.Input((40,)), keras.layers.Dense(30), keras.layers.Dense(40)]
+    )
+    ks.sparsify(
+        model,
+        lambda layer, slot: ks.LearnedThreshold(budget=next(different)),
+        verbose=False,
+    )
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="one budget"):
+        model.fit(x, np.zeros((4, 40)), callbacks=[ks.callbacks.Budget()])
