@@ -53,20 +53,19 @@ class _Rebuilding:
 
     def model(self, model: keras.Model, entered: Any) -> keras.Model:
         graph = _surgery.graph_of(model)
+        starts = {
+            id(node.outputs[0]): node.operation
+            for node in _surgery.graph_nodes(graph)
+            if node.is_input
+        }
         inputs = []
         for number, tensor in enumerate(graph.inputs):
             shape = list(tensor.shape)
             if entered is not None and entered[number].ids is not None:
                 signal = entered[number]
                 shape[signal.axis] = count(self.kept, signal.ids)
-            inputs.append(
-                keras.Input(
-                    batch_shape=tuple(shape),
-                    dtype=tensor.dtype,
-                    sparse=tensor.sparse,
-                    name=tensor.name,
-                )
-            )
+            new = _from_config(starts[id(tensor)], {"batch_shape": shape})
+            inputs.append(new.output)
         if isinstance(model, keras.Sequential):
             layers = [
                 new

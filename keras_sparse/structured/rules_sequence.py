@@ -87,12 +87,14 @@ def recurrent(trace: Trace, call: Call) -> list[Signal]:
 
 @follows(layers.Bidirectional)
 def bidirectional(trace: Trace, call: Call) -> list[Signal]:
-    """Two recurrent layers side by side."""
+    """Two recurrent layers side by side, of as many units: Keras counts on it
+    when it tells the shape of both together."""
     layer = call.operation
     halves = (layer.forward_layer, layer.backward_layer)
     if type(halves[0]) not in _GATES or len(call.inputs) > 1:
         return halt(trace, call, "what it wraps is not known to be followed")
     ids = [units_of(trace, half, call.inputs[0]) for half in halves]
+    trace.tie(*ids)
     shapes = call.shapes()
     last = [len(shape) - 1 for shape in shapes]
     if layer.merge_mode == "concat":
@@ -100,7 +102,6 @@ def bidirectional(trace: Trace, call: Call) -> list[Signal]:
     elif layer.merge_mode is None:
         merged = ids
     else:
-        trace.tie(*ids)
         merged = [ids[0]]
     states = (len(shapes) - len(merged)) // 2
     owners = merged + [ids[0]] * states + [ids[1]] * states
