@@ -9,6 +9,12 @@ from keras_sparse import (
     schedules,
     scores,
 )
+from keras_sparse.bayesian import (
+    bit_widths,
+    choose_threshold,
+    plot_log_alpha,
+    predict_samples,
+)
 from keras_sparse.export import benchmark_tflite, export_tflite
 from keras_sparse.layers import register_adapter
 from keras_sparse.parametrizations import (
@@ -17,6 +23,7 @@ from keras_sparse.parametrizations import (
     HardConcrete,
     LearnedThreshold,
     Mask,
+    NofM,
     Parametrization,
     SoftThreshold,
     WeightGate,
@@ -34,16 +41,21 @@ __all__ = [
     "HardConcrete",
     "LearnedThreshold",
     "Mask",
+    "NofM",
     "Parametrization",
     "SoftThreshold",
     "WeightGate",
     "allocations",
     "benchmark_tflite",
+    "bit_widths",
     "callbacks",
+    "choose_threshold",
     "export_tflite",
     "layers",
     "parametrized",
     "patterns",
+    "plot_log_alpha",
+    "predict_samples",
     "priors",
     "prune",
     "register_adapter",

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 
 # Between the seeds of two replicas; any number larger than a few.
 _STRIDE = 7919
+
+_PREDICTING = contextvars.ContextVar("noise in predictions", default=False)
+
+
+@contextlib.contextmanager
+def noise_in_predictions() -> Iterator[None]:
+    """While entered, weights are noisy outside of training as well."""
+    token = _PREDICTING.set(True)
+    try:
+        yield
+    finally:
+        _PREDICTING.reset(token)
+
+
+def is_noisy(training: bool | None) -> bool:
+    """Whether a weight that has noise shows it in this call."""
+    return bool(training) or _PREDICTING.get()
 
 
 class NoiseSeed(keras.random.SeedGenerator):
@@ -20,7 +41,14 @@ class NoiseSeed(keras.random.SeedGenerator):
     Args:
         seed: Integer, or `None` for one that follows
             `keras.utils.set_random_seed`.
+        path: Where it is used, so that one seed makes different noise in two
+            places.
     """
+
+    def __init__(self, seed: int | None = None, path: str = "") -> None:
+        if seed is not None and path:
+            seed = zlib.crc32(path.encode(), seed & 0xFFFFFFFF)
+        super().__init__(seed)
 
     def next(self, ordered: bool = True) -> Any:
         seed = super().next(ordered)

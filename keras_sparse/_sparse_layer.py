@@ -18,6 +18,7 @@ import keras
 
 from keras_sparse import _surgery, adapters
 from keras_sparse._local_reparametrization import call_locally
+from keras_sparse._noise import is_noisy
 from keras_sparse._penalty import hang_penalty
 from keras_sparse.adapters import Slot
 from keras_sparse.parametrizations.parametrization import Parametrization
@@ -277,7 +278,7 @@ def _local_noise(
     layer: keras.layers.Layer,
 ) -> tuple[Attached, Any, Callable[..., Any]] | None:
     """The weight whose noise goes on the outputs, its variance, its source."""
-    if not _surgery.is_training(layer):
+    if not is_noisy(_surgery.is_training(layer)):
         return None
     for each in attached(layer).values():
         parametrization = each.parametrization(layer)

@@ -132,6 +132,16 @@ def forget_traces(model: keras.Model) -> None:
     model.predict_function = None
 
 
+@contextlib.contextmanager
+def own_predict_function(model: keras.Model) -> Iterator[None]:
+    """While entered, `predict` uses a function traced anew."""
+    before, model.predict_function = model.predict_function, None
+    try:
+        yield
+    finally:
+        model.predict_function = before
+
+
 def require_compile(model: keras.Model) -> bool:
     """Marks a compiled model as not compiled; says whether it was."""
     was_compiled = model.compiled

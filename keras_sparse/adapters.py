@@ -116,9 +116,20 @@ def add_adapter(adapter: Adapter) -> None:
     _ADAPTERS[adapter.layer_class] = adapter
 
 
-def inherited(ancestor: type, layer_class: type) -> Adapter:
-    """The adapter of an ancestor, for a class below it."""
-    return dataclasses.replace(_ADAPTERS[ancestor], layer_class=layer_class)
+def inherited(
+    ancestor: type[keras.layers.Layer],
+    layer_class: type[keras.layers.Layer],
+    local: str | None,
+) -> Adapter:
+    """The adapter of an ancestor, for a class below it.
+
+    A `call` of its own need not be linear in the weight that the ancestor's
+    is, unless `local` says so.
+    """
+    known = _ADAPTERS[ancestor]
+    if local is None and layer_class.call is ancestor.call:
+        local = known.local
+    return dataclasses.replace(known, layer_class=layer_class, local=local)
 
 
 def fixed_slots(

@@ -41,17 +41,9 @@ PARAMETRIZATIONS = {
     ),
     "Gaussian, sampled weights": (
         lambda: ks.Gaussian(
-            ks.priors.HalfCauchy(), log_sigma2=-15.0, train_size=1000
+            log_sigma2=-15.0, sampling="weight", train_size=1000
         ),
         half_of_it_noise,
-    ),
-    "HardConcrete": (
-        lambda: ks.HardConcrete(train_size=1000),
-        half_of_the_gates,
-    ),
-    "HardConcrete, outputs": (
-        lambda: ks.HardConcrete("outputs", weight_decay=1.0, train_size=1000),
-        half_of_the_gates,
     ),
     "Feather": (lambda: ks.Feather(), at_the_median),
 }

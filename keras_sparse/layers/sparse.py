@@ -57,8 +57,10 @@ def register_adapter(
             what is known of the nearest ancestor. The last axis of a weight
             counts as its output channels and the one before as its input
             channels.
-        local: Name of the slot that the layer's `call` is linear in, so that
-            a Bayesian weight there may be reparametrised locally.
+        local: Name of the slot that the layer's `call` is linear in, up to
+            its `bias` and `activation`, so that a Bayesian weight there may
+            be reparametrised locally. Default: what is known of an ancestor
+            whose `call` the class keeps.
 
     Raises:
         TypeError: If `layer_class` is not a subclass of `keras.layers.Layer`.
@@ -94,7 +96,7 @@ def register_adapter(
                 "no layer that is known. Received none. Pass for instance "
                 "slots={'kernel': 'kernel'}."
             )
-        adapter = adapters.inherited(known[0], layer_class)
+        adapter = adapters.inherited(known[0], layer_class, local)
     adapters.add_adapter(adapter)
     if layer_class not in _SPARSE_CLASSES:
         module = layer_class.__module__

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_sparse import _surgery, priors
-from keras_sparse._noise import NoiseSeed
+from keras_sparse._noise import NoiseSeed, is_noisy
 from keras_sparse._penalty import PerExample
 from keras_sparse.distributions import tfp
 from keras_sparse.parametrizations.parametrization import Parametrization
@@ -81,7 +81,6 @@ class Gaussian(PerExample, Parametrization):
         self.initial_threshold = threshold
         self.seed = seed
         self.local = False
-        self.noise = NoiseSeed(seed)
 
     def place(self, raw: keras.Variable, **where: Any) -> None:
         super().place(raw, **where)
@@ -101,6 +100,7 @@ class Gaussian(PerExample, Parametrization):
             initializer=keras.initializers.Constant(self.initial_threshold),
             trainable=False,
         )
+        self.noise = NoiseSeed(self.seed, path=self.log_sigma2.path)
         self.add_penalty_scale()
         self.prior_of_weight.build(shape, self.inputs, self.outputs)
 
@@ -136,7 +136,7 @@ class Gaussian(PerExample, Parametrization):
         return keras.ops.exp(self._log_sigma2()) if self._is_local else None
 
     def call(self, w: Any, training: bool | None = None) -> Any:
-        if not (training and self.trainable):
+        if not (is_noisy(training) and self.trainable):
             kept = self.log_alpha(w) < keras.ops.convert_to_tensor(
                 self.threshold
             )

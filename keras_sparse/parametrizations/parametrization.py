@@ -49,6 +49,10 @@ class Parametrization(keras.layers.Layer):
         kwargs.setdefault("dtype", "float32")
         super().__init__(autocast=False, **kwargs)
 
+    def add_weight(self, *args: Any, **kwargs: Any) -> keras.Variable:
+        # Of full precision, whichever layer's call reads it.
+        return super().add_weight(*args, **{"autocast": False, **kwargs})
+
     @property
     def raw(self) -> keras.Variable | None:
         """The variable it is attached to, or to be attached to."""

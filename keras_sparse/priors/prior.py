@@ -44,6 +44,10 @@ class Prior(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.samples = samples
 
+    def add_weight(self, *args: Any, **kwargs: Any) -> keras.Variable:
+        # Of full precision, whichever layer's call reads it.
+        return super().add_weight(*args, **{"autocast": False, **kwargs})
+
     def build(
         self,
         shape: tuple[int, ...],

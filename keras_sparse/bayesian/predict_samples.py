@@ -1,0 +1,59 @@
+"""Predictions that show how sure the weights are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_sparse import _surgery
+from keras_sparse._noise import noise_in_predictions
+from keras_sparse.bayesian.weights import gaussian_weights
+
+
+def predict_samples(
+    model: keras.Model, x: Any, n: int = 30, *, batch_size: int = 256
+) -> Any:
+    """Predictions under `n` draws of the weights from their posterior.
+
+    Only Bayesian weights are random: dropout is off and BatchNorm uses its
+    moving averages, as in `predict`. Where a layer is reparametrised locally
+    (`Gaussian.local`), every example has weights of its own: spreads over the
+    first axis are those of the posterior, differences between examples of
+    one draw are not.
+
+    A log-uniform posterior is improper, and its spread is no measure of
+    belief (Hron, Matthews and Ghahramani, 2018). Take `priors.Normal` or
+    `priors.ARD`, or `layers.LogNormalDropout`, where that matters, and check
+    the calibration on held-out data.
+
+    Args:
+        model: A model with `Gaussian` weights, before `strip`.
+        x: Inputs as for `predict`.
+        n: Number of draws, at least 1.
+        batch_size: Of each prediction, where the inputs are arrays.
+
+    Returns:
+        Arrays in the structure of the outputs, each of shape (n, examples,
+        ...).
+
+    Raises:
+        ValueError: If `n` is below 1 or the model has no Bayesian weights.
+
+    Example:
+
+    >>> import keras, keras_sparse as ks, numpy as np
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    >>> model = ks.sparsify(model, ks.Gaussian(), verbose=False)
+    >>> ks.predict_samples(model, np.ones((5, 4)), n=3).shape
+    (3, 5, 2)
+    """
+    if n < 1:
+        raise ValueError(f"Expected n to be at least 1. Received: {n!r}.")
+    gaussian_weights(model)
+    with _surgery.own_predict_function(model), noise_in_predictions():
+        draws = [
+            model.predict(x, batch_size=batch_size, verbose=0) for _ in range(n)
+        ]
+    return keras.tree.map_structure(lambda *each: np.stack(each), *draws)
