@@ -40,6 +40,7 @@ PARAMETRIZATIONS = {
         threshold_of_a_tenth,
         True,
     ),
+    "NofM": (lambda: ks.NofM(1, 2), lambda each, rng: None, False),
 }
 
 

@@ -5,6 +5,7 @@ from keras_sparse.parametrizations.gaussian import Gaussian
 from keras_sparse.parametrizations.hard_concrete import HardConcrete
 from keras_sparse.parametrizations.learned_threshold import LearnedThreshold
 from keras_sparse.parametrizations.mask import Mask
+from keras_sparse.parametrizations.n_of_m import NofM
 from keras_sparse.parametrizations.parametrization import Parametrization
 from keras_sparse.parametrizations.soft_threshold import SoftThreshold
 from keras_sparse.parametrizations.weight_gate import WeightGate
@@ -15,6 +16,7 @@ __all__ = [
     "HardConcrete",
     "LearnedThreshold",
     "Mask",
+    "NofM",
     "Parametrization",
     "SoftThreshold",
     "WeightGate",
