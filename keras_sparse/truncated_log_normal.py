@@ -64,10 +64,9 @@ def kl(mu: Any, log_sigma: Any) -> Any:
     alpha, beta = _bounds(mu, log_sigma)
     log_mass = _log_scaled_mass(mu, log_sigma, 0)
     tail = ops.minimum(beta, 0.0)
-    # -log Z, and phi / Z at both ends, with exp(tail^2 / 2) taken out of Z.
     minus_log_z = 0.5 * ops.square(tail) - log_mass
-    ends = alpha * _scaled_density(alpha, tail, log_mass)
-    ends = ends - beta * _scaled_density(beta, tail, log_mass)
+    ends = alpha * ops.exp(_log_density(alpha, tail, log_mass))
+    ends = ends - beta * ops.exp(_log_density(beta, tail, log_mass))
     entropy_of_normal = 0.5 * math.log(2 * math.pi * math.e)
     constant = math.log(HIGH - LOW) - entropy_of_normal
     return constant - log_sigma + minus_log_z - 0.5 * ends
@@ -90,6 +89,23 @@ def signal_to_noise(mu: Any, log_sigma: Any) -> Any:
     second = _log_moment(mu, log_sigma, 2)
     squared_variation = ops.expm1(second - 2 * first)
     return ops.rsqrt(ops.maximum(squared_variation, _NOISELESS))
+
+
+def evidence_gain(mu: Any, log_sigma: Any) -> Any:
+    """What the evidence gains if the prior shrinks to theta = e^-20, in nats.
+
+    The ratio of the posterior's density there to the prior's (Savage and
+    Dickey); arguments as for `kl`.
+
+    Reference: Wright et al., "BMRS: Bayesian model reduction for structured
+    pruning", 2024. There the reduced prior is a normal of deviation 1e-6
+    around log theta = -20, to which this is the limit.
+    """
+    mu, log_sigma = _tensors(mu, log_sigma)
+    alpha, beta = _bounds(mu, log_sigma)
+    log_mass = _log_scaled_mass(mu, log_sigma, 0)
+    density = _log_density(alpha, ops.minimum(beta, 0.0), log_mass)
+    return math.log(HIGH - LOW) - log_sigma + density
 
 
 def sample(mu: Any, log_sigma: Any, uniform: Any) -> Any:
@@ -128,9 +144,10 @@ def _distribution(x: Any) -> Any:
     return 0.5 * (1 + ops.erf(x / math.sqrt(2)))
 
 
-def _scaled_density(x: Any, tail: Any, log_mass: Any) -> Any:
+def _log_density(x: Any, tail: Any, log_mass: Any) -> Any:
+    """log [phi(x) / Z], with exp(tail^2 / 2) taken out of Z."""
     exponent = 0.5 * (ops.square(tail) - ops.square(x)) - log_mass
-    return ops.exp(exponent) / math.sqrt(2 * math.pi)
+    return exponent - 0.5 * math.log(2 * math.pi)
 
 
 def _log_moment(mu: Any, log_sigma: Any, k: int) -> Any:

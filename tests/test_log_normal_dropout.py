@@ -7,7 +7,7 @@ largest ratio, where only float64 does.
 import keras
 import numpy as np
 import pytest
-from scipy import integrate, special
+from scipy import integrate, special, stats
 
 import keras_sparse as ks
 from keras_sparse import truncated_log_normal
@@ -176,6 +176,36 @@ def test_threshold():
     layer.mu.assign([0.0, -1.0])
     layer.log_sigma.assign([0.0, 0.0])  # ratios 2.0924 and 1.4884
     assert (layer.channel_scale() > 0).tolist() == [True, False]
+
+
+def test_evidence_gain():
+    # log q(-20) + log 20 for q of TABLE, and for q nearly uniform
+    mu, log_sigma = TABLE[1:, :2].T
+    sigma = np.exp(log_sigma)
+    ends = (-20 - mu) / sigma, -mu / sigma
+    q = stats.truncnorm(*ends, loc=mu, scale=sigma)
+    expected = q.logpdf(-20) + np.log(20)
+    gain = truncated_log_normal.evidence_gain(mu, log_sigma)
+    np.testing.assert_allclose(gain, expected, atol=1e-6)
+    # The integral of q times the reduced prior over the prior.
+    narrow = stats.halfnorm(-20, 1e-3)
+    integral, _ = integrate.quad(
+        lambda x: 20 * narrow.pdf(x) * q.pdf(x)[4], -20, -19.99
+    )
+    np.testing.assert_allclose(gain[4], np.log(integral), atol=1e-3)
+
+
+def test_rule_of_the_evidence_closes_what_is_all_prior():
+    layer = LogNormalDropout(rule="bmrs")
+    layer.build((None, 4))
+    layer.mu.assign([0.0, -3.0, -1.35, -18.0])
+    layer.log_sigma.assign([-5.0, 1.0, 3.86, 0.0])
+    is_open = layer.channel_scale() > 0
+    assert is_open.tolist() == [True, True, False, False]
+    again = LogNormalDropout.from_config(layer.get_config())
+    assert again.rule == "bmrs"
+    with pytest.raises(ValueError, match="'snr' or 'bmrs'"):
+        LogNormalDropout(rule="none")
 
 
 def test_noise_is_one_for_each_example_and_channel():

@@ -47,7 +47,7 @@ class InformationBottleneck(StochasticScale):
 
     Reference:
         Dai, Zhu, Guo and Wipf, "Compressing neural networks using the
-        variational information bottleneck", 2018, section 3.
+        variational information bottleneck", 2018.
 
     Example:
 

@@ -1,0 +1,264 @@
+"""Question: which units do Bayesian gates leave, and at what error?
+
+    python benchmarks/structured_bayes.py --net lenet500 --method log_normal
+    python benchmarks/structured_bayes.py --net lenet5 --method hard_concrete \
+        --weights 1 1 1 1 --epochs 60
+    python benchmarks/structured_bayes.py --table
+
+The gates stand at the same places for every method: on the inputs and behind
+each hidden layer of LeNet-500-300; behind both convolutions, on the 800
+flattened features and behind the dense layer of LeNet-5. Adam 1e-3 with cosine
+to 0, batch 128; the penalty rises linearly from 5% to 50% of the steps.
+`--weights` multiplies it, one factor for all gates or one for each.
+Runs that are recorded already are not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+from recipes import BATCH, record, recorded
+
+import keras_sparse as ks
+
+BENCHMARK = "structured_bayes"
+# Units at each gate before training.
+UNITS = {"lenet500": (784, 500, 300), "lenet5": (20, 50, 800, 500)}
+EPOCHS = {"lenet500": 15, "lenet5": 8}
+# Published: error in %, remaining units.
+PUBLISHED = {
+    "lenet500": {"SBP 2017": (1.55, (245, 160, 55))},
+    "lenet5": {
+        "SBP 2017": (0.86, (3, 18, 284, 283)),
+        "BC-GNJ 2017": (1.0, (8, 13, 88, 13)),
+        "BC-GHS 2017": (1.0, (5, 10, 76, 16)),
+        "L0-sep 2018": (1.0, (9, 18, 65, 25)),
+    },
+}
+
+
+def log_normal(weight):
+    return ks.layers.LogNormalDropout(kl_weight=weight)
+
+
+def bottleneck(weight):
+    return ks.layers.InformationBottleneck(kl_weight=weight)
+
+
+def hard_concrete(weight, axis):
+    return ks.HardConcrete(axis, weight=weight, drop_rate=0.5)
+
+
+# Methods that are layers, and methods that are parametrizations of kernels.
+LAYERS = {"log_normal": log_normal, "bottleneck": bottleneck}
+KERNELS = {"hard_concrete": hard_concrete}
+METHODS = ("dense", *LAYERS, *KERNELS)
+# Defaults found in short trials; see the notes beside the results.
+WEIGHTS = {"log_normal": 1.0, "bottleneck": 1.0, "hard_concrete": 1.0}
+
+
+def network(net, gates):
+    """The plain network with a list of layers at each gate."""
+    import keras
+
+    layers = keras.layers
+    if net == "lenet500":
+        body = [
+            layers.Input((28, 28, 1)),
+            layers.Flatten(),
+            *gates[0],
+            layers.Dense(500, "relu"),
+            *gates[1],
+            layers.Dense(300, "relu"),
+            *gates[2],
+        ]
+    else:
+        body = [
+            layers.Input((28, 28, 1)),
+            layers.Conv2D(20, 5, activation="relu"),
+            layers.MaxPooling2D(),
+            *gates[0],
+            layers.Conv2D(50, 5, activation="relu"),
+            layers.MaxPooling2D(),
+            *gates[1],
+            layers.Flatten(),
+            *gates[2],
+            layers.Dense(500, "relu"),
+            *gates[3],
+        ]
+    return keras.Sequential([*body, layers.Dense(10)])
+
+
+def gated(net, method, weights):
+    """A model, and a function that tells which units are open at each gate."""
+    import keras
+
+    empty = [[] for _ in UNITS[net]]
+    if method in LAYERS:
+        gates = [LAYERS[method](weight) for weight in weights]
+        model = network(net, [[gate] for gate in gates])
+        return model, lambda: [gate.channel_scale() != 0 for gate in gates]
+    model = network(net, empty)
+    if method == "dense":
+        return model, lambda: [np.ones(n, bool) for n in UNITS[net]]
+    holders = [layer for layer in model.layers if hasattr(layer, "kernel")]
+    if net == "lenet5":  # convolutions by output, dense layers by input
+        axes = ["outputs", "outputs", "inputs", "inputs"]
+    else:
+        axes = ["inputs", "inputs", "inputs"]
+    made = {
+        holder.name: KERNELS[method](weight, axis)
+        for holder, weight, axis in zip(holders, weights, axes, strict=True)
+    }
+    ks.sparsify(model, lambda layer, slot: made[layer.name], verbose=False)
+
+    def open_units():
+        units = []
+        for (layer, _, each), axis in zip(
+            ks.parametrized(model), axes, strict=True
+        ):
+            kernel = keras.ops.convert_to_numpy(
+                each.finalize(layer.kernel.value)
+            )
+            kernel = np.moveaxis(kernel, -1 if axis == "outputs" else -2, 0)
+            units.append(kernel.reshape(len(kernel), -1).any(1))
+        return units
+
+    return model, open_units
+
+
+def remaining(net, units):
+    """Units at each gate that something reaches and that reach something."""
+    if net == "lenet5":
+        positions = units[2].reshape(-1, len(units[1]))  # channels are last
+        positions = positions & units[1]
+        units = [units[0], positions.any(0), positions.ravel(), units[3]]
+    return [int(each.sum()) for each in units]
+
+
+def parameters(net, units):
+    """Parameters, biases included, of a network of so many units."""
+    *widths, last = units
+    if net == "lenet500":
+        pixels, hidden = widths
+        body = (pixels + 1) * hidden + (hidden + 1) * last
+    else:
+        first, second, flat = widths
+        body = 26 * first + (25 * first + 1) * second + (flat + 1) * last
+    return body + (last + 1) * 10
+
+
+def train(net, method, weights, seed, epochs):
+    """Trains one network; returns error in %, remaining units, seconds."""
+    import keras
+
+    import keras_sparse.datasets
+
+    data = keras_sparse.datasets.load("mnist")
+    keras.utils.set_random_seed(seed)
+    model, open_units = gated(net, method, weights)
+    steps = epochs * -(-len(data.train.x) // BATCH)
+    model.compile(
+        keras.optimizers.Adam(
+            keras.optimizers.schedules.CosineDecay(1e-3, steps)
+        ),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        steps_per_execution=20,
+    )
+    size = len(data.train.x)
+    anneal = ks.callbacks.Anneal(train_size=size)
+    start = time.perf_counter()
+    model.fit(
+        data.train.x,
+        data.train.y,
+        batch_size=BATCH,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[] if method == "dense" else [anneal],
+    )
+    seconds = time.perf_counter() - start
+    _, accuracy = model.evaluate(data.test.x, data.test.y, 1000, verbose=0)
+    return 100 * (1 - accuracy), remaining(net, open_units()), seconds
+
+
+def table(rows):
+    """One line for each run, and the published ones beside them."""
+    lines = [
+        "| net | method | weights | epochs | seed | error % | units | "
+        "parameters | seconds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for net in UNITS:
+        whole = parameters(net, UNITS[net])
+        published = [
+            (name, "", "", "", error, units, "")
+            for name, (error, units) in PUBLISHED[net].items()
+        ]
+        measured = [
+            (
+                row["method"],
+                " ".join(f"{weight:g}" for weight in row["weights"]),
+                row["epochs"],
+                row["seed"],
+                row["error"],
+                row["units"],
+                row["seconds"],
+            )
+            for row in rows
+            if row["net"] == net
+        ]
+        for name, weights, epochs, seed, error, units, seconds in [
+            *published,
+            *measured,
+        ]:
+            left = parameters(net, units)
+            lines.append(
+                f"| {net} | {name} | {weights} | {epochs} | {seed} | "
+                f"{error:.2f} | {'-'.join(map(str, units))} | "
+                f"{left} ({whole / left:.1f}x) | {seconds} |"
+            )
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--net", choices=UNITS, default="lenet500")
+    parser.add_argument("--method", choices=METHODS, default="log_normal")
+    parser.add_argument("--weights", nargs="+", type=float)
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--table", action="store_true", help="only print it")
+    options = parser.parse_args()
+    places = len(UNITS[options.net])
+    weights = options.weights or [WEIGHTS.get(options.method, 0.0)]
+    weights = weights * places if len(weights) == 1 else weights
+    if len(weights) != places:
+        parser.error(f"--weights takes 1 or {places} numbers for this net")
+    for seed in [] if options.table else options.seeds:
+        name = {
+            "net": options.net,
+            "method": options.method,
+            "weights": weights,
+            "epochs": options.epochs or EPOCHS[options.net],
+            "seed": seed,
+        }
+        if any(name.items() <= row.items() for row in recorded(BENCHMARK)):
+            continue
+        error, units, seconds = train(**name)
+        row = {
+            **name,
+            "error": round(error, 3),
+            "units": units,
+            "seconds": round(seconds, 1),
+        }
+        print(record(BENCHMARK, row), flush=True)
+    print(table(recorded(BENCHMARK)))
+
+
+if __name__ == "__main__":
+    main()
