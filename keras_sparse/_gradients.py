@@ -30,6 +30,26 @@ def weight_gradients(
     Returns:
         One array for each weight, in its shape.
     """
+    loss = loss_of(model, weights, batch)
+    values = [final(each, mask) for each, mask in weights]
+    return differentiate(loss, values)
+
+
+def loss_of(
+    model: keras.Model,
+    weights: Sequence[tuple[Attached, Mask]],
+    batch: tuple[Any, ...],
+) -> Callable[[Sequence[Any]], Any]:
+    """The compiled loss on one batch as a function of effective weights.
+
+    Args:
+        model: A compiled, sparsified model.
+        weights: The weights that are the function's arguments.
+        batch: (x, y) or (x, y, sample_weight).
+
+    Raises:
+        ValueError: If there is no loss or no y.
+    """
     if not isinstance(batch, (tuple, list)):
         raise ValueError(
             "Expected one batch (x, y) for a score that needs gradients. "
@@ -58,12 +78,25 @@ def weight_gradients(
                 x=x, y=y, y_pred=prediction, sample_weight=sample_weight
             )
 
-    values = [final(each, mask) for each, mask in weights]
-    gradients = _GRADIENT[keras.backend.backend()](loss, values)
+    return loss
+
+
+def differentiate(loss: Callable, values: list[Any]) -> list[NDArray]:
+    """Gradient of a function of tensors, on the running backend."""
+    gradients = gradients_of(loss, values)
     return [keras.ops.convert_to_numpy(g) for g in gradients]
 
 
-def _tensorflow(loss: Callable, values: list[Any]) -> Sequence[Any]:
+def gradients_of(
+    loss: Callable, values: Sequence[Any], twice: bool = False
+) -> Sequence[Any]:
+    """The same as tensors, which may be differentiated again if `twice`."""
+    return _GRADIENT[keras.backend.backend()](loss, list(values), twice)
+
+
+def _tensorflow(
+    loss: Callable, values: list[Any], twice: bool
+) -> Sequence[Any]:
     import tensorflow as tf
 
     with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -74,17 +107,20 @@ def _tensorflow(loss: Callable, values: list[Any]) -> Sequence[Any]:
     )
 
 
-def _jax(loss: Callable, values: list[Any]) -> Sequence[Any]:
+def _jax(loss: Callable, values: list[Any], twice: bool) -> Sequence[Any]:
     import jax
 
     return jax.grad(loss)(values)
 
 
-def _torch(loss: Callable, values: list[Any]) -> Sequence[Any]:
+def _torch(loss: Callable, values: list[Any], twice: bool) -> Sequence[Any]:
     import torch
 
-    values = [value.detach().clone().requires_grad_() for value in values]
-    gradients = torch.autograd.grad(loss(values), values, allow_unused=True)
+    if not twice:
+        values = [value.detach().clone().requires_grad_() for value in values]
+    gradients = torch.autograd.grad(
+        loss(values), values, allow_unused=True, create_graph=twice
+    )
     return [
         torch.zeros_like(value) if gradient is None else gradient
         for value, gradient in zip(values, gradients, strict=True)
@@ -92,9 +128,3 @@ def _torch(loss: Callable, values: list[Any]) -> Sequence[Any]:
 
 
 _GRADIENT = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}
-
-
-def differentiate(loss: Callable, values: list[Any]) -> list[NDArray]:
-    """Gradient of a function of tensors, on the running backend."""
-    gradients = _GRADIENT[keras.backend.backend()](loss, values)
-    return [keras.ops.convert_to_numpy(g) for g in gradients]

@@ -43,6 +43,31 @@ def unstructured(score: Any, sparsity: float) -> NDArray[np.bool_]:
     return smallest_mask(score, zero_count(score.size, sparsity))
 
 
+def per_output(score: Any, sparsity: float) -> NDArray[np.bool_]:
+    """Drop the smallest scores of every output, the same number of each.
+
+    Args:
+        score: Array of any shape, outputs last.
+        sparsity: Fraction of zeros, in [0, 1).
+
+    Raises:
+        ValueError: If `sparsity` is outside [0, 1) or a score is NaN.
+
+    Example:
+
+    >>> per_output(np.array([[0.1, 9.0], [0.2, 8.0]]), 0.5)
+    array([[False,  True],
+           [ True, False]])
+    """
+    matrix = _as_matrix(score)
+    check_no_nan(matrix)
+    keep = matrix.shape[0] - zero_count(matrix.shape[0], sparsity)
+    order = np.argsort(matrix, axis=0, kind="stable")
+    mask = np.zeros(matrix.shape, bool)
+    np.put_along_axis(mask, order[matrix.shape[0] - keep :], True, axis=0)
+    return mask.reshape(np.shape(score))
+
+
 @dataclass(frozen=True)
 class block:
     """Drop whole blocks of weights with the smallest mean score.

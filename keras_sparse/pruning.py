@@ -16,7 +16,7 @@ from keras_sparse import (
     patterns,
     scores,
 )
-from keras_sparse._gradients import weight_gradients
+from keras_sparse._signals import SIGNALS
 from keras_sparse._sparse_layer import Attached, attached
 from keras_sparse._traversal import Filter, choose, walk
 from keras_sparse.adapters import Slot
@@ -162,12 +162,13 @@ def update_masks(
     """
     gradients = None
     if scores.needs_gradient(score):
-        if batch is None:
+        if batch is None and scores.needs_data(score):
             raise ValueError(
                 f"Expected data for the score {score!r}, which needs the "
                 "gradient of the loss. Received none. Pass data=(x, y)."
             )
-        values = weight_gradients(model, list(weights.values()), batch)
+        signal = SIGNALS[scores.signal_of(score)]
+        values = signal(model, list(weights.values()), batch)
         gradients = dict(zip(weights, values, strict=True))
     masks = compute_masks(
         {path: w.value() for path, w in weights.items()},
@@ -199,6 +200,7 @@ def prune(
     where: Filter | None = None,
     exclude: Filter | None = None,
     data: tuple[Any, ...] | None = None,
+    rounds: int = 1,
 ) -> keras.Model:
     """Prunes a plain, trained model in place, without `fit`.
 
@@ -214,6 +216,8 @@ def prune(
         where: Which layers to take, as in `sparsify`.
         exclude: Which to leave out.
         data: (x, y) for scores that need the gradient of the compiled loss.
+        rounds: In how many steps the density falls, by the same factor at
+            each, with new scores. Defaults to 1.
 
     Returns:
         The same model.
@@ -232,6 +236,8 @@ def prune(
     50
     """
     check_sparsity(sparsity)
+    if rounds < 1:
+        raise ValueError(f"Expected rounds of 1 or more. Received: {rounds!r}.")
     if any(True for _ in parametrized(model)):
         raise ValueError(
             "Expected a plain model. Received one that is sparsified already. "
@@ -239,15 +245,16 @@ def prune(
         )
     sparsify(model, Mask(), where=where, exclude=exclude, verbose=False)
     try:
-        update_masks(
-            model,
-            masked_weights(model),
-            sparsity,
-            score=score,
-            pattern=pattern,
-            allocation=allocation,
-            batch=data,
-        )
+        for number in range(1, rounds + 1):
+            update_masks(
+                model,
+                masked_weights(model),
+                1 - (1 - sparsity) ** (number / rounds),
+                score=score,
+                pattern=pattern,
+                allocation=allocation,
+                batch=data,
+            )
     finally:
         strip(model)
     return model

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 Score = Callable[..., NDArray]
 
 
-def uses_gradient(score: Score) -> Score:
+def uses_gradient(score: Score, signal: str = "gradient") -> Score:
     """Mark a score as one that needs a gradient, and check that it gets one.
 
     Args:
         score: Function `(w, grad) -> array`.
+        signal: What it gets as `grad`: `"gradient"` (default) of the loss,
+            `"hessian_gradient"`, `"synaptic_flow"` or `"input_norm"`.
 
     Returns:
         The function, which raises a `ValueError` when `grad` is missing or
@@ -52,6 +54,7 @@ def uses_gradient(score: Score) -> Score:
         return score(w, grad, **options)
 
     checked.needs_gradient = True  # type: ignore[attr-defined]
+    checked.signal = signal  # type: ignore[attr-defined]
     return checked
 
 
@@ -66,9 +69,32 @@ def needs_gradient(score: Score) -> bool:
     >>> needs_gradient(magnitude), needs_gradient(saliency)
     (False, True)
     """
+    return getattr(_function(score), "needs_gradient", False)
+
+
+def needs_data(score: Score) -> bool:
+    """Whether that gradient depends on a batch.
+
+    Args:
+        score: A score, or a `functools.partial` of one.
+
+    Example:
+
+    >>> needs_data(saliency), needs_data(synflow)
+    (True, False)
+    """
+    return needs_gradient(score) and signal_of(score) != "synaptic_flow"
+
+
+def signal_of(score: Score) -> str:
+    """What a score gets as `grad`, see `uses_gradient`."""
+    return getattr(_function(score), "signal", "gradient")
+
+
+def _function(score: Score) -> Score:
     while isinstance(score, functools.partial):
         score = score.func
-    return getattr(score, "needs_gradient", False)
+    return score
 
 
 def magnitude(w: Any, grad: Any = None) -> NDArray:
@@ -159,6 +185,82 @@ def movement(w: Any, grad: Any = None) -> NDArray:
         [Sanh et al., 2020](https://arxiv.org/abs/2005.07683), section 4.
     """
     return -w * grad
+
+
+@functools.partial(uses_gradient, signal="hessian_gradient")
+def grasp(w: Any, grad: Any = None) -> NDArray:
+    """Gradient flow that a weight carries at initialisation: `w * (H g)`.
+
+    The paper removes the weights with the largest `-w (H g)`. It divides the
+    logits by 200 besides, which this does not.
+
+    Args:
+        w: Array of any shape, before training.
+        grad: The Hessian of the loss times its gradient, of the same shape.
+
+    Raises:
+        ValueError: If `grad` is missing or has another shape.
+
+    Example:
+
+    >>> grasp([-0.5, 0.25], grad=[2.0, 8.0])
+    array([-1.,  2.])
+
+    Reference:
+        [Wang et al., 2020](https://arxiv.org/abs/2002.07376), equation 8.
+    """
+    return w * grad
+
+
+@functools.partial(uses_gradient, signal="synaptic_flow")
+def synflow(w: Any, grad: Any = None) -> NDArray:
+    """Synaptic flow through a weight, without data: `|w| * dR/d|w|`.
+
+    R is the sum of the outputs for inputs of ones, with all weights replaced
+    by their magnitudes. Use it with `keras_sparse.prune(..., rounds=100)`,
+    and on a model that ends in logits.
+
+    Args:
+        w: Array of any shape, before training.
+        grad: Gradient of R with respect to `|w|`, of the same shape.
+
+    Raises:
+        ValueError: If `grad` is missing or has another shape.
+
+    Example:
+
+    >>> synflow([-0.5, 0.25], grad=[2.0, 8.0])
+    array([1., 2.])
+
+    Reference:
+        [Tanaka et al., 2020](https://arxiv.org/abs/2006.05467), equation 2.
+    """
+    return np.abs(w) * grad
+
+
+@functools.partial(uses_gradient, signal="input_norm")
+def wanda(w: Any, grad: Any = None) -> NDArray:
+    """Magnitude times the norm of what the weight multiplies, `|w| * |x|`.
+
+    For trained models, with a few hundred examples. The paper ranks within
+    each output: pass `pattern=patterns.per_output`.
+
+    Args:
+        w: Array of any shape.
+        grad: L2 norms of the inputs over a batch, of the same shape.
+
+    Raises:
+        ValueError: If `grad` is missing or has another shape.
+
+    Example:
+
+    >>> wanda([-0.5, 0.25], grad=[2.0, 8.0])
+    array([1., 2.])
+
+    Reference:
+        [Sun et al., 2024](https://arxiv.org/abs/2306.11695), equation 1.
+    """
+    return np.abs(w) * grad
 
 
 def random(w: Any, grad: Any = None, seed: int = 0) -> NDArray[np.float32]:

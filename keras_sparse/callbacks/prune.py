@@ -93,7 +93,7 @@ class Prune(keras.callbacks.Callback):
                 "Expected `every` to be a number of steps, at least 1. "
                 f"Received: {every!r}."
             )
-        if scores.needs_gradient(score) and data is None:
+        if scores.needs_data(score) and data is None:
             raise ValueError(
                 f"Expected data for the score {score!r}, which needs the "
                 "gradient of the loss. Received none. Pass data=(x, y)."
