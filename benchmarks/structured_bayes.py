@@ -10,6 +10,7 @@ each hidden layer of LeNet-500-300; behind both convolutions, on the 800
 flattened features and behind the dense layer of LeNet-5. Adam 1e-3 with cosine
 to 0, batch 128; the penalty rises linearly from 5% to 50% of the steps.
 `--weights` multiplies it, one factor for all gates or one for each.
+`--rate` is how many times faster than the network the gates learn.
 Runs that are recorded already are not repeated.
 """
 
@@ -39,16 +40,16 @@ PUBLISHED = {
 }
 
 
-def log_normal(weight):
-    return ks.layers.LogNormalDropout(kl_weight=weight)
+def log_normal(weight, rate):
+    return ks.layers.LogNormalDropout(kl_weight=weight, rate=rate)
 
 
-def bottleneck(weight):
-    return ks.layers.InformationBottleneck(kl_weight=weight)
+def bottleneck(weight, rate):
+    return ks.layers.InformationBottleneck(kl_weight=weight, rate=rate)
 
 
-def hard_concrete(weight, axis):
-    return ks.HardConcrete(axis, weight=weight, drop_rate=0.5)
+def hard_concrete(weight, rate, axis):
+    return ks.HardConcrete(axis, weight=weight, rate=rate, drop_rate=0.5)
 
 
 # Methods that are layers, and methods that are parametrizations of kernels.
@@ -91,13 +92,13 @@ def network(net, gates):
     return keras.Sequential([*body, layers.Dense(10)])
 
 
-def gated(net, method, weights):
+def gated(net, method, weights, rate):
     """A model, and a function that tells which units are open at each gate."""
     import keras
 
     empty = [[] for _ in UNITS[net]]
     if method in LAYERS:
-        gates = [LAYERS[method](weight) for weight in weights]
+        gates = [LAYERS[method](weight, rate) for weight in weights]
         model = network(net, [[gate] for gate in gates])
         return model, lambda: [gate.channel_scale() != 0 for gate in gates]
     model = network(net, empty)
@@ -109,7 +110,7 @@ def gated(net, method, weights):
     else:
         axes = ["inputs", "inputs", "inputs"]
     made = {
-        holder.name: KERNELS[method](weight, axis)
+        holder.name: KERNELS[method](weight, rate, axis)
         for holder, weight, axis in zip(holders, weights, axes, strict=True)
     }
     ks.sparsify(model, lambda layer, slot: made[layer.name], verbose=False)
@@ -150,7 +151,7 @@ def parameters(net, units):
     return body + (last + 1) * 10
 
 
-def train(net, method, weights, seed, epochs):
+def train(net, method, weights, rate, seed, epochs):
     """Trains one network; returns error in %, remaining units, seconds."""
     import keras
 
@@ -158,7 +159,7 @@ def train(net, method, weights, seed, epochs):
 
     data = keras_sparse.datasets.load("mnist")
     keras.utils.set_random_seed(seed)
-    model, open_units = gated(net, method, weights)
+    model, open_units = gated(net, method, weights, rate)
     steps = epochs * -(-len(data.train.x) // BATCH)
     model.compile(
         keras.optimizers.Adam(
@@ -187,20 +188,21 @@ def train(net, method, weights, seed, epochs):
 def table(rows):
     """One line for each run, and the published ones beside them."""
     lines = [
-        "| net | method | weights | epochs | seed | error % | units | "
+        "| net | method | weights | rate | epochs | seed | error % | units | "
         "parameters | seconds |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for net in UNITS:
         whole = parameters(net, UNITS[net])
         published = [
-            (name, "", "", "", error, units, "")
+            (name, "", "", "", "", error, units, "")
             for name, (error, units) in PUBLISHED[net].items()
         ]
         measured = [
             (
                 row["method"],
                 " ".join(f"{weight:g}" for weight in row["weights"]),
+                row["rate"],
                 row["epochs"],
                 row["seed"],
                 row["error"],
@@ -210,13 +212,13 @@ def table(rows):
             for row in rows
             if row["net"] == net
         ]
-        for name, weights, epochs, seed, error, units, seconds in [
+        for name, weights, rate, epochs, seed, error, units, seconds in [
             *published,
             *measured,
         ]:
             left = parameters(net, units)
             lines.append(
-                f"| {net} | {name} | {weights} | {epochs} | {seed} | "
+                f"| {net} | {name} | {weights} | {rate} | {epochs} | {seed} | "
                 f"{error:.2f} | {'-'.join(map(str, units))} | "
                 f"{left} ({whole / left:.1f}x) | {seconds} |"
             )
@@ -230,6 +232,7 @@ def main():
     parser.add_argument("--net", choices=UNITS, default="lenet500")
     parser.add_argument("--method", choices=METHODS, default="log_normal")
     parser.add_argument("--weights", nargs="+", type=float)
+    parser.add_argument("--rate", type=float, default=10.0)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--table", action="store_true", help="only print it")
@@ -244,6 +247,7 @@ def main():
             "net": options.net,
             "method": options.method,
             "weights": weights,
+            "rate": options.rate,
             "epochs": options.epochs or EPOCHS[options.net],
             "seed": seed,
         }

@@ -161,6 +161,16 @@ def test_a_frozen_layer_draws_no_noise_and_pays_nothing():
     np.testing.assert_array_equal(layer(x, training=True), layer(x))
 
 
+def test_rate_changes_how_values_are_held_and_nothing_else():
+    gate = gates([-0.2399, 0.0, 0.0847, 0.2399], rate=10.0)
+    np.testing.assert_allclose(gate.gate(), [0, 0.5, 0.74, 1], atol=5e-4)
+    expected = [0.310, 0.832, 0.920, 0.982]
+    np.testing.assert_allclose(gate.open_probability(), expected, atol=5e-4)
+    push = np.full(4, 9.0, "float32")
+    keras.optimizers.SGD(1.0).apply([push], [gate.log_alpha])
+    np.testing.assert_allclose(gate.log_alpha, -0.460517, rtol=1e-6)
+
+
 def test_limits_hold_after_a_step():
     gate = gates([4.6, -4.6])
     push = np.array([-9.0, 9.0], "float32")
@@ -207,7 +217,12 @@ def test_wrong_arguments():
     for axis in ("rows", 0.5, (0, "inputs")):
         with pytest.raises(ValueError, match="axis"):
             ks.HardConcrete(axis)
-    for wrong in ({"drop_rate": 1.0}, {"weight": -1.0}, {"weight_decay": -1.0}):
+    for wrong in (
+        {"drop_rate": 1.0},
+        {"weight": -1.0},
+        {"weight_decay": -1.0},
+        {"rate": 0.0},
+    ):
         with pytest.raises(ValueError, match="Expected `weight`"):
             ks.HardConcrete(**wrong)
     with pytest.raises(ValueError, match="weight with 2 axes"):

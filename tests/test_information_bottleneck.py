@@ -86,6 +86,16 @@ def test_start_leaves_a_pretrained_network_nearly_as_it_was():
     np.testing.assert_allclose(noise.std(), np.exp(-4.5), rtol=0.05)
 
 
+def test_rate_changes_how_values_are_held_and_nothing_else():
+    layer = InformationBottleneck(rate=10.0)
+    layer.build((None, 2))
+    np.testing.assert_allclose(layer.channel_scale(), 1, atol=0.1)
+    layer.mu.assign([0.1, -0.2])
+    layer.log_sigma2.assign([0.0, np.log(0.25) / 10])
+    np.testing.assert_allclose(layer.divergence(), 1.763180, atol=1e-5)
+    np.testing.assert_allclose(layer.channel_scale(), [0, -2], atol=1e-6)
+
+
 def test_a_frozen_layer_draws_no_noise_and_pays_nothing():
     layer = built([1.0, 2.0], [0.0, 0.0], train_size=10)
     layer.trainable = False

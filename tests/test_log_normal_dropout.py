@@ -266,6 +266,29 @@ def network(make):
     )
 
 
+def test_rate_changes_nothing_but_the_speed_under_adam():
+    plain, fast = LogNormalDropout(), LogNormalDropout(rate=10.0)
+    for layer in (plain, fast):
+        layer.build((None, 2))
+        optimizer = keras.optimizers.Adam(0.1)
+        optimizer.build(layer.trainable_variables)
+        push = [np.array([1.0, -1.0], "float32")] * 2
+        start = layer.channel_scale()
+        optimizer.apply(push, layer.trainable_variables)
+        np.testing.assert_allclose(start, 0.994647, atol=1e-5)
+    for before, after in [
+        (plain.mu, fast.mu),
+        (plain.log_sigma, fast.log_sigma),
+    ]:
+        moved = np.asarray(before) - np.asarray(before).mean()
+        np.testing.assert_allclose(np.ptp(after), np.ptp(before), rtol=1e-5)
+        np.testing.assert_allclose(
+            np.asarray(after), moved + np.mean(before) / 10, atol=1e-5
+        )
+    kl = truncated_log_normal.kl(10 * fast.mu, 10 * fast.log_sigma)
+    np.testing.assert_allclose(fast.nats(), np.sum(kl), rtol=1e-6)
+
+
 def test_penalty_is_paid_once_for_each_layer():
     layer = LogNormalDropout(train_size=50, kl_weight=2.0)
     a, b = keras.Input((4,)), keras.Input((4,))
@@ -326,8 +349,9 @@ def test_a_channel_without_use_closes_and_one_in_use_stays_open():
 
 
 def test_wrong_arguments():
-    with pytest.raises(ValueError, match="kl_weight"):
-        LogNormalDropout(kl_weight=0)
+    for wrong in ({"kl_weight": 0}, {"rate": 0.0}):
+        with pytest.raises(ValueError, match="`kl_weight` and `rate`"):
+            LogNormalDropout(**wrong)
     with pytest.raises(ValueError, match="train_size"):
         LogNormalDropout(train_size=0)
     with pytest.raises(ValueError, match="known number of channels"):

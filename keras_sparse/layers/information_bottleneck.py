@@ -35,6 +35,8 @@ class InformationBottleneck(StochasticScale):
         threshold: log alpha from which on a channel is closed.
         area: Positions of a channel in the feature map. Default: taken from
             the shape of the inputs, 1 behind a dense layer.
+        rate: How many times faster than other weights the layer learns under
+            Adam and its kind; its variables hold their values over this.
         train_size: Number of training examples. Default: left to
             `callbacks.Anneal`; until it is known the penalty is zero.
         seed: Integer for the noise. Default: follows
@@ -42,8 +44,9 @@ class InformationBottleneck(StochasticScale):
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
-        ValueError: If `kl_weight`, `area` or `train_size` is not positive, or
-            the area is neither given nor in the shape of the inputs.
+        ValueError: If `kl_weight`, `rate`, `area` or `train_size` is not
+            positive, or the area is neither given nor in the shape of the
+            inputs.
 
     Reference:
         Dai, Zhu, Guo and Wipf, "Compressing neural networks using the
@@ -82,7 +85,9 @@ class InformationBottleneck(StochasticScale):
             self.add_weight(
                 name=name,
                 shape=(channels,),
-                initializer=keras.initializers.RandomNormal(mean, 0.01),
+                initializer=keras.initializers.RandomNormal(
+                    mean / self.rate, 0.01 / self.rate
+                ),
                 dtype="float32",
                 autocast=False,
             )
@@ -93,19 +98,20 @@ class InformationBottleneck(StochasticScale):
         normal = keras.random.normal(
             shape, dtype="float32", seed=self.noise_seed
         )
-        return self.mu + keras.ops.exp(0.5 * self.log_sigma2) * normal
+        mu, log_sigma2 = self._values()
+        return mu + keras.ops.exp(0.5 * log_sigma2) * normal
 
     def log_alpha(self) -> Any:
         """log(sigma^2 / mu^2) of each channel, a tensor."""
-        mu = keras.ops.convert_to_tensor(self.mu)
-        return self.log_sigma2 - keras.ops.log(keras.ops.square(mu) + _TINY)
+        mu, log_sigma2 = self._values()
+        return log_sigma2 - keras.ops.log(keras.ops.square(mu) + _TINY)
 
     def divergence(self) -> Any:
         information = 0.5 * keras.ops.softplus(-self.log_alpha())
         return self.positions * keras.ops.sum(information)
 
     def scale(self) -> Any:
-        mu = keras.ops.convert_to_tensor(self.mu)
+        mu, _ = self._values()
         is_open = self.log_alpha() < self.threshold
         return keras.ops.where(is_open, mu, keras.ops.zeros_like(mu))
 
@@ -115,6 +121,9 @@ class InformationBottleneck(StochasticScale):
             "threshold": self.threshold,
             "area": self.area,
         }
+
+    def _values(self) -> tuple[Any, Any]:
+        return self.rate * self.mu, self.rate * self.log_sigma2
 
     def _positions(self, input_shape: tuple[int | None, ...]) -> int:
         channels_at = self._position(input_shape)

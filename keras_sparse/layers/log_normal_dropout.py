@@ -8,7 +8,8 @@ from typing import Any
 import keras
 
 from keras_sparse import truncated_log_normal
-from keras_sparse.layers.stochastic_scale import Between, StochasticScale
+from keras_sparse._between import Between
+from keras_sparse.layers.stochastic_scale import StochasticScale
 
 # Nats that the authors' code of BMRS leaves out of its sum.
 _IN_FAVOUR_OF_CLOSING = 0.5 * math.log(2 * math.pi)
@@ -43,6 +44,8 @@ class LogNormalDropout(StochasticScale):
             and it spares channels that the other rule closes. Counted as in
             the authors' code, with .919 nats in favour of closing, without
             which noise that is all prior would stay.
+        rate: How many times faster than other weights the layer learns under
+            Adam and its kind; its variables hold their values over this.
         train_size: Number of training examples. Default: left to
             `callbacks.Anneal`; until it is known the penalty is zero.
         seed: Integer for the noise. Default: follows
@@ -50,14 +53,13 @@ class LogNormalDropout(StochasticScale):
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
-        ValueError: If `kl_weight` or `train_size` is not positive, or there
-            is no such rule.
+        ValueError: If `kl_weight`, `rate` or `train_size` is not positive, or
+            there is no such rule.
 
     Reference:
         Neklyudov, Molchanov, Ashukha and Vetrov, "Structured Bayesian pruning
-        via log-normal multiplicative noise", 2017. Wright,
-        Igel and Selvan, "BMRS: Bayesian model reduction for structured
-        pruning", 2024.
+        via log-normal multiplicative noise", 2017. Wright, Igel and Selvan,
+        "BMRS: Bayesian model reduction for structured pruning", 2024.
 
     Example:
 
@@ -92,8 +94,8 @@ class LogNormalDropout(StochasticScale):
             self.add_weight(
                 name=name,
                 shape=(channels,),
-                initializer=keras.initializers.Constant(start),
-                constraint=Between(-20.0, 5.0),
+                initializer=keras.initializers.Constant(start / self.rate),
+                constraint=Between(-20 / self.rate, 5 / self.rate),
                 dtype="float32",
                 autocast=False,
             )
@@ -104,17 +106,17 @@ class LogNormalDropout(StochasticScale):
         uniform = keras.random.uniform(
             shape, dtype="float32", seed=self.noise_seed
         )
-        return truncated_log_normal.sample(self.mu, self.log_sigma, uniform)
+        return truncated_log_normal.sample(*self._values(), uniform)
 
     def divergence(self) -> Any:
-        return keras.ops.sum(truncated_log_normal.kl(self.mu, self.log_sigma))
+        return keras.ops.sum(truncated_log_normal.kl(*self._values()))
 
     def signal_to_noise(self) -> Any:
         """Mean over deviation of each channel's factor, a tensor."""
-        return truncated_log_normal.signal_to_noise(self.mu, self.log_sigma)
+        return truncated_log_normal.signal_to_noise(*self._values())
 
     def scale(self) -> Any:
-        mean = truncated_log_normal.mean(self.mu, self.log_sigma)
+        mean = truncated_log_normal.mean(*self._values())
         return keras.ops.where(
             self._is_open(), mean, keras.ops.zeros_like(mean)
         )
@@ -126,8 +128,11 @@ class LogNormalDropout(StochasticScale):
             "rule": self.rule,
         }
 
+    def _values(self) -> tuple[Any, Any]:
+        return self.rate * self.mu, self.rate * self.log_sigma
+
     def _is_open(self) -> Any:
         if self.rule == "snr":
             return self.signal_to_noise() > self.threshold
-        gain = truncated_log_normal.evidence_gain(self.mu, self.log_sigma)
+        gain = truncated_log_normal.evidence_gain(*self._values())
         return gain < -_IN_FAVOUR_OF_CLOSING

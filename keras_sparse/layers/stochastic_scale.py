@@ -24,6 +24,8 @@ class StochasticScale(PerExample, keras.layers.Layer):
     Args:
         axis: Axis of the channels. Default: the last.
         kl_weight: Factor of the penalty; larger values close more channels.
+        rate: How many times faster than other weights the layer learns under
+            Adam and its kind; its variables hold their values over this.
         train_size: Number of training examples. Default: left to
             `callbacks.Anneal`.
         seed: Integer for the noise. Default: follows
@@ -31,7 +33,7 @@ class StochasticScale(PerExample, keras.layers.Layer):
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Raises:
-        ValueError: If `kl_weight` or `train_size` is not positive.
+        ValueError: If `kl_weight`, `rate` or `train_size` is not positive.
     """
 
     def __init__(
@@ -39,19 +41,21 @@ class StochasticScale(PerExample, keras.layers.Layer):
         *,
         axis: int = -1,
         kl_weight: float = 1.0,
+        rate: float = 1.0,
         train_size: int | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        if kl_weight <= 0:
+        if kl_weight <= 0 or rate <= 0:
             raise ValueError(
-                "Expected `kl_weight` to be positive. "
-                f"Received: {kl_weight}. To train without the penalty, let "
-                "`callbacks.Anneal` keep it at zero."
+                "Expected `kl_weight` and `rate` to be positive. Received: "
+                f"kl_weight={kl_weight}, rate={rate}. To train without the "
+                "penalty, let `callbacks.Anneal` keep it at zero."
             )
         super().__init__(train_size=train_size, **kwargs)
         self.axis = axis
         self.kl_weight = kl_weight
+        self.rate = rate
         self.seed = seed
         self.noise_seed = NoiseSeed(seed)
         self.supports_masking = True
@@ -124,6 +128,7 @@ class StochasticScale(PerExample, keras.layers.Layer):
             **super().get_config(),
             "axis": self.axis,
             "kl_weight": self.kl_weight,
+            "rate": self.rate,
             "seed": self.seed,
         }
 
@@ -146,13 +151,3 @@ class PenaltyOfLayer:
 
     def __call__(self, variable: Any) -> Any:
         return self.layer.scaled(self.layer.nats())
-
-
-class Between:
-    """A constraint: numbers below or above the limits are set to them."""
-
-    def __init__(self, low: float, high: float) -> None:
-        self.low, self.high = low, high
-
-    def __call__(self, variable: Any) -> Any:
-        return keras.ops.clip(variable, self.low, self.high)

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_sparse import _surgery
+from keras_sparse._between import Between
 from keras_sparse._noise import NoiseSeed
 from keras_sparse._penalty import PerExample
 from keras_sparse.parametrizations.parametrization import Parametrization
@@ -32,9 +33,9 @@ class HardConcrete(PerExample, Parametrization):
 
     With the default `drop_rate` all gates start at one, so that predictions
     do not change and a pretrained network may go on. From scratch the paper
-    starts at .5 (LeNet-5), .3 (wide ResNet) or .2 (input pixels). Gates learn
-    at the rate of the weights. Deep networks on large data sets are known to
-    resist this method: with a ResNet-50 on ImageNet it failed.
+    starts at .5 (LeNet-5), .3 (wide ResNet) or .2 (input pixels). Deep
+    networks on large data sets are known to resist this method: with a
+    ResNet-50 on ImageNet it failed.
 
     Args:
         axis: What shares a gate: `"outputs"` (one for each output channel),
@@ -48,6 +49,8 @@ class HardConcrete(PerExample, Parametrization):
             the same units.
         drop_rate: Initial probability, in (0, 1), of a gate's sigmoid being
             zero: log alpha starts near log((1 - p) / p).
+        rate: How many times faster than the weights the gates learn under Adam
+            and its kind; the variable holds log alpha over this.
         train_size: Number of training examples. Default: left to
             `callbacks.Anneal`; until it is known the penalty is zero.
         seed: Integer for the noise. Default: follows
@@ -79,22 +82,25 @@ class HardConcrete(PerExample, Parametrization):
         weight: float = 1.0,
         weight_decay: float = 0.0,
         drop_rate: float = 0.05,
+        rate: float = 1.0,
         train_size: int | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(train_size=train_size, **kwargs)
         self.axis = _checked(axis)
-        if min(weight, weight_decay) < 0 or not 0 < drop_rate < 1:
+        in_range = min(weight, weight_decay) >= 0 and rate > 0
+        if not (in_range and 0 < drop_rate < 1):
             raise ValueError(
-                "Expected `weight` and `weight_decay` not to be negative, and "
-                "`drop_rate` between 0 and 1. Received: "
+                "Expected `weight` and `weight_decay` not to be negative, "
+                "`drop_rate` between 0 and 1, and `rate` positive. Received: "
                 f"weight={weight}, weight_decay={weight_decay}, "
-                f"drop_rate={drop_rate}."
+                f"drop_rate={drop_rate}, rate={rate}."
             )
         self.weight = weight
         self.weight_decay = weight_decay
         self.drop_rate = drop_rate
+        self.rate = rate
         self.seed = seed
         self.noise_seed = NoiseSeed(seed)
 
@@ -107,8 +113,10 @@ class HardConcrete(PerExample, Parametrization):
         self.log_alpha = self.add_weight(
             name="log_alpha",
             shape=gates,
-            initializer=keras.initializers.RandomNormal(start, 0.01),
-            constraint=_limited,
+            initializer=keras.initializers.RandomNormal(
+                start / self.rate, 0.01 / self.rate
+            ),
+            constraint=Between(-_LIMIT / self.rate, _LIMIT / self.rate),
             dtype="float32",
             autocast=False,
         )
@@ -120,11 +128,11 @@ class HardConcrete(PerExample, Parametrization):
 
     def gate(self) -> Any:
         """The gates in evaluation, a tensor that the weight broadcasts with."""
-        return _stretched(keras.ops.sigmoid(self.log_alpha))
+        return _stretched(keras.ops.sigmoid(self.rate * self.log_alpha))
 
     def open_probability(self) -> Any:
         """The probability of each gate not being zero while training."""
-        return keras.ops.sigmoid(self.log_alpha - _SHIFT)
+        return keras.ops.sigmoid(self.rate * self.log_alpha - _SHIFT)
 
     def penalty(self, w: Any) -> Any:
         return self.scaled(self._price(w))
@@ -139,6 +147,7 @@ class HardConcrete(PerExample, Parametrization):
             "weight": self.weight,
             "weight_decay": self.weight_decay,
             "drop_rate": self.drop_rate,
+            "rate": self.rate,
             "seed": self.seed,
         }
 
@@ -158,7 +167,8 @@ class HardConcrete(PerExample, Parametrization):
             dtype="float32",
             seed=self.noise_seed,
         )
-        logits = keras.ops.log(u) - keras.ops.log1p(-u) + self.log_alpha
+        logits = keras.ops.log(u) - keras.ops.log1p(-u)
+        logits = logits + self.rate * self.log_alpha
         return _stretched(keras.ops.sigmoid(logits / TEMPERATURE))
 
     def _axes(self, rank: int) -> tuple[int, ...]:
@@ -190,10 +200,6 @@ def _checked(axis: Any) -> Any:
         "Expected `axis` to be None, 'outputs', 'inputs', an integer or a "
         f"tuple of them. Received: {axis!r}."
     )
-
-
-def _limited(log_alpha: Any) -> Any:
-    return keras.ops.clip(log_alpha, -_LIMIT, _LIMIT)
 
 
 def _stretched(s: Any) -> Any:
