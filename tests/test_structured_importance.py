@@ -136,3 +136,22 @@ def test_scores_from_data_leave_the_model_as_it_was(importance):
     assert small.count_params() <= 0.5 * model.count_params()
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_equal_scores_take_the_same_share_of_every_group():
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(8, name="a"),
+            layers.Dense(4, name="b"),
+            layers.Dense(1),
+        ]
+    )
+    small = shrink(
+        model,
+        0.5,
+        importance=lambda group: np.ones(group.size),
+        scope="global",
+    )
+    a, b = small.get_layer("a").units, small.get_layer("b").units
+    assert 0 <= a - 2 * b <= 1

@@ -405,3 +405,48 @@ def test_errors_say_what_was_expected(options, match):
     )
     with pytest.raises(ValueError, match=match):
         shrink(model, **options)
+
+
+def test_units_without_effect_go_in_any_case():
+    model = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(8, "relu"), layers.Dense(2)]
+    )
+    kernel = model.layers[0].kernel.numpy()
+    kernel[:, :6] = 0
+    model.layers[0].kernel.assign(kernel)
+    small = shrink(model, 0.1)
+    assert small.layers[0].units == 2
+    same(model, small, arrays(4, 4))
+
+
+def test_a_table_as_initializer_does_not_stand_in_the_way():
+    table = keras.initializers.Constant(arrays(9, 6))
+    model = keras.Sequential(
+        [
+            keras.Input((5,), dtype="int32"),
+            layers.Embedding(9, 6, embeddings_initializer=table),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(2),
+        ]
+    )
+    small = shrink(model, 0.5)
+    assert small.layers[0].output_dim < 6
+
+
+def test_a_nested_model_with_its_own_call_is_copied_whole():
+    @keras.saving.register_keras_serializable("test_structured_shrink")
+    class Twice(keras.Model):
+        def call(self, inputs):
+            return 2 * super().call(inputs)
+
+    inputs = keras.Input((4,))
+    inner = Twice(inputs, layers.Dense(3)(layers.Dense(5)(inputs)))
+    outer = keras.Input((3,))
+    x = layers.Dense(6)(layers.Dense(4)(outer))
+    x = inner(layers.Dense(4)(x))
+    model = jitter(keras.Model(outer, layers.Dense(2)(x)))
+    zero_units(model)
+    small = shrink(model)
+    assert small.count_params() < model.count_params()
+    assert type(small.layers[4]) is Twice
+    same(model, small, arrays(4, 3))

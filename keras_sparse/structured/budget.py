@@ -74,7 +74,7 @@ class Ranking:
         found: The groups of a model.
         scores: The score of each unit of each group; a group with a NaN
             among them stays whole.
-        first: For each unit of the model whether it goes before others.
+        first: For each unit of the model whether it goes in any case.
         scope: `"group"` takes the same share of every group, `"global"` the
             units of the lowest scores.
         round_to: What the number of units left in a group is a multiple of.
@@ -88,38 +88,45 @@ class Ranking:
         scope: str,
         round_to: int,
     ) -> None:
-        self.found, self.scope, self.round_to = found, scope, round_to
+        self.found, self.round_to = found, round_to
+        self._first = [int(first[group.units].sum()) for group in found]
         ranked = [
             np.where(first[group.units], -np.inf, score)
             for group, score in zip(found, scores, strict=True)
         ]
         self._whole = [bool(np.isnan(score).any()) for score in ranked]
         self._order = [np.argsort(score, kind="stable") for score in ranked]
-        self._sorted = [
-            score[order]
-            for score, order in zip(ranked, self._order, strict=True)
+        self._places = self._globally(ranked) if scope == "global" else None
+
+    def _globally(self, ranked: Sequence[NDArray]) -> list[NDArray]:
+        """For each group the places of its units in the order of all.
+
+        Of equal scores those go first that are low within their group.
+        """
+        values = [
+            score[o] for score, o in zip(ranked, self._order, strict=True)
         ]
-        usable = [
-            score
-            for score, whole in zip(self._sorted, self._whole, strict=True)
-            if not whole
-        ]
-        self._all = np.sort(np.concatenate(usable or [np.zeros(0)]))
+        within = [np.arange(len(score)) / len(score) for score in ranked]
+        ends = np.cumsum([0, *map(len, ranked)])
+        self._number = int(ends[-1])
+        place = np.empty(self._number, int)
+        if self._number:
+            order = np.lexsort((np.concatenate(within), np.concatenate(values)))
+            place[order] = np.arange(self._number)
+        return [place[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
 
     def kept(self, share: float) -> NDArray:
         """For each channel whether it stays when a share of the units goes."""
         units = np.ones(self.found.trace.count, bool)
-        limit = None
-        if self.scope == "global" and len(self._all):
-            position = min(int(share * len(self._all)), len(self._all) - 1)
-            limit = self._all[position] if share < 1 else np.inf
         for number, group in enumerate(self.found):
-            if self._whole[number]:
-                continue
-            if limit is None:
+            if self._places is None:
                 going = int(share * group.size)
             else:
-                going = int(np.searchsorted(self._sorted[number], limit))
+                limit = int(share * self._number)
+                going = int(np.searchsorted(self._places[number], limit))
+            if self._whole[number]:
+                going = 0
+            going = max(going, self._first[number])
             going = group.size - self._rounded(group.size - going, group.size)
             units[group.units[self._order[number][:going]]] = False
         return units[self.found.unit_of]
@@ -137,6 +144,8 @@ def reach(
 ) -> NDArray:
     """The fewest units that must go for a share of the cost to go.
 
+    Those without effect go in any case.
+
     Args:
         ranking: The units in order.
         cost: What is left, of the channels that are kept.
@@ -146,7 +155,7 @@ def reach(
     Returns:
         For each channel whether it stays.
     """
-    whole = cost(ranking.kept(0.0))
+    whole = cost(np.ones(ranking.found.trace.count, bool))
     least = ranking.kept(1.0)
     most = 1 - cost(least) / whole
     if most < remove:
@@ -156,6 +165,9 @@ def reach(
             "is gone. Look at `groups(model).fixed` for what has to stay, "
             "and at `ignored`, `round_to` and `importance`."
         )
+    none = ranking.kept(0.0)
+    if 1 - cost(none) / whole >= remove:
+        return none
     low, high, best = 0.0, 1.0, least
     for _ in range(steps):
         middle = (low + high) / 2

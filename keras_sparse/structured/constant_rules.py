@@ -47,6 +47,8 @@ def constants_of(
 def _rule(call: Call) -> ConstantRule:
     if call.operation is None:
         return _same
+    if call.node.arguments.kwargs.get("training"):
+        return nothing_known
     if callable(getattr(call.operation, "channel_scale", None)):
         return _scaled
     rule = constant_rule(call.operation)

@@ -103,7 +103,7 @@ def _outputs(trace: Trace, call: Call) -> list[Signal]:
     inner = None
     if isinstance(operation, keras.Model):
         inner = _surgery.graph_of(operation)
-    if inner is None or len(inner.inputs) != len(call.inputs):
+    if inner is None or not _matches(inner, call):
         rule = stop if inner is not None else rule_of(operation)
         outputs = rule(trace, call)
         call.outputs = outputs
@@ -118,6 +118,16 @@ def _outputs(trace: Trace, call: Call) -> list[Signal]:
         _at_boundary(trace, signal, tensor)
         for signal, tensor in zip(outputs, call.node.outputs, strict=True)
     ]
+
+
+def _matches(inner: Any, call: Call) -> bool:
+    """Whether a nested model gets its inputs in the order of its graph."""
+    wanted = _surgery.graph_structure(inner)[0]
+    given = call.node.arguments.args[:1]
+    return len(inner.inputs) == len(call.inputs) and (
+        len(call.inputs) == 1
+        or isinstance(wanted, dict) == any(isinstance(g, dict) for g in given)
+    )
 
 
 def _at_boundary(trace: Trace, signal: Signal, tensor: Any) -> Signal:

@@ -32,6 +32,12 @@ def fix_ignored(
                 "Expected a model of floats. Received one in which "
                 f"{layer.name!r} is quantized. Shrink first, quantize then."
             )
+        if getattr(layer, "lora_enabled", False):
+            raise ValueError(
+                "Expected a plain model. Received one in which "
+                f"{layer.name!r} has a LoRA kernel beside its own. Save and "
+                "load the model, which merges them, before you shrink it."
+            )
     if ignored is None:
         return
     chosen = {

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 from numpy.typing import NDArray
 
 from keras_sparse import _surgery
@@ -50,6 +49,7 @@ class _Rebuilding:
         self.trace, self.kept, self.values = trace, kept, values
         self.replaced = replaced
         self.made: dict[int, tuple[Any, Any]] = {}
+        self.followed: set[int] = set()
 
     def model(self, model: keras.Model, entered: Any) -> keras.Model:
         graph = _surgery.graph_of(model)
@@ -76,6 +76,7 @@ class _Rebuilding:
         else:
             made = self.functional(graph, inputs, model.name)
         self.made[id(model)] = (model, made)
+        self.followed.add(id(model))
         return made
 
     def functional(
@@ -134,9 +135,7 @@ class _Rebuilding:
             if isinstance(old, keras.layers.Layer) and key not in self.replaced
         ]
         for old, new in pairs:
-            if not isinstance(old, keras.Model) or (
-                _surgery.graph_of(old) is None
-            ):
+            if id(old) not in self.followed:
                 self.fill_layer(old, new)
         for old, new in reversed(pairs):
             if new.trainable != old.trainable:
@@ -165,10 +164,23 @@ def _from_config(operation: Any, changes: dict[str, Any]) -> Any:
             f"({type(operation).__name__}) has none that Keras can read; add "
             "a `get_config` to its class."
         ) from error
+    unknown = set(changes) - set(config)
+    if unknown:
+        raise ValueError(
+            f"Expected the config of {operation.name!r} "
+            f"({type(operation).__name__}) to hold {sorted(unknown)}, as that "
+            "of the layer it derives from. Received one without. Add them to "
+            "its `get_config` and `__init__`, or pass the layer in `ignored`."
+        )
     config = {**config, **changes}
+    for name, value in config.items():
+        if name.endswith("_initializer") and _is_table(value):
+            config[name] = "zeros"
     return type(operation).from_config(config)
 
 
-def all_kept(trace: Trace) -> NDArray:
-    """Every channel stays."""
-    return np.ones(trace.count, bool)
+def _is_table(initializer: Any) -> bool:
+    """Whether an initializer holds an array, which fits one size only."""
+    inner = initializer.get("config") if isinstance(initializer, dict) else 0
+    value = inner.get("value", 0) if isinstance(inner, dict) else 0
+    return not isinstance(value, (int, float))

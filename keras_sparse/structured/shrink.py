@@ -98,7 +98,7 @@ def shrink(
     ...         keras.layers.Dense(2),
     ...     ]
     ... )
-    >>> small = structured.shrink(model, 0.5)
+    >>> small = structured.shrink(model, 0.45)
     >>> [layer.units for layer in small.layers], model.count_params()
     ([8, 2], 178)
     >>> small.count_params()
