@@ -1,8 +1,9 @@
 # Everything sets itself up in .venv; Python 3.10 or newer is all it needs.
 PYTHON ?= python3
 BIN := .venv/bin
+export KERAS_SPARSE_ARM64 ?= $(CURDIR)/.venv/arm64
 
-.PHONY: demo test test-backends check setup clean
+ check setup clean
 
 demo: setup           ## train, prune and export LeNet-5; under three minutes
 	$(BIN)/keras-sparse demo
@@ -13,6 +14,10 @@ test: setup           ## the tests, on TensorFlow (JAX and torch where present)
 test-backends: setup  ## installs JAX and torch, and runs their tests
 	$(BIN)/python -m pip install -q -e '.[jax,torch]'
 	$(BIN)/python -m pytest -q tests/test_backends.py
+
+test-arm64: setup     ## exported files on an emulated ARM64 phone CPU
+	$(BIN)/python -m keras_sparse.export.set_up_arm64
+	$(BIN)/python -m pytest -q tests/arm64
 
 check: setup          ## style and types
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 
+from keras_sparse.export._candidates import OBJECTIVES, SPARSE
 from keras_sparse.export._compare import TOLERANCES
 
 
@@ -42,6 +43,25 @@ def check_options(
             "io_dtype='int8' expected quantize='int8', received "
             f"quantize={quantize!r}. Set both."
         )
+
+
+def check_sparse_options(
+    sparse: str | None, objective: str, verify: str | None
+) -> None:
+    """Refuse choices that are unknown.
+
+    Raises:
+        ValueError: naming the option and what it may be.
+    """
+    for name, value, known in (
+        ("sparse", sparse, SPARSE),
+        ("objective", objective, OBJECTIVES),
+        ("verify", verify, (None, "arm64")),
+    ):
+        if value not in known:
+            raise ValueError(
+                f"{name}: expected one of {list(known)}, received {value!r}."
+            )
 
 
 def check_model(model: keras.Model) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from keras_sparse.export import _litert
 from keras_sparse.export._samples import Arrays, batches
 from keras_sparse.export._signature import Signature
+from keras_sparse.export.arm64 import Arm64Job, run_on_arm64
 
 TOLERANCES: dict[str | None, float] = {
     None: 1e-4,
@@ -39,6 +40,7 @@ _REMEDIES: dict[str | None, str] = {
     'try quantize="dynamic".',
 }
 _SMALLEST = 1e-7
+_ON_ARM64 = 16  # samples: an emulated call may take a second
 _PROBABILITY_SCALE = 1 / 64
 
 
@@ -102,10 +104,10 @@ def measure(
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a verified file gave in each of the two interpreter set-ups.
+    """What a verified file gave in each interpreter set-up.
 
     Args:
-        outputs: for each set-up, one array for each output.
+        outputs: for each set-up of this machine, one array for each output.
         absolute: for each set-up, the largest difference from Keras.
         relative: for each set-up, the largest relative difference.
     """
@@ -125,8 +127,11 @@ def verify(
     quantize: str | None,
     tolerance: float,
     batch_size: int,
+    arm64: bool = False,
 ) -> Verdict:
     """Run a file with and without XNNPACK and compare it with Keras.
+
+    With `arm64`, up to 16 of the samples are run on ARM64 too.
 
     Raises:
         RuntimeError: NaN, another shape, or a difference beyond
@@ -134,20 +139,22 @@ def verify(
     """
     verdict = Verdict({}, {}, {})
     kind = quantize or "float32"
-    for setup in _litert.SETUPS:
-        verdict.outputs[setup] = _litert.run(
-            path, setup, signature.names, arrays, outputs, batch_size
-        )
+
+    def judge(setup: str, wanted: Arrays, given: Arrays) -> None:
         gaps = []
-        for name, want, got in zip(
-            outputs, expected, verdict.outputs[setup], strict=True
-        ):
+        for name, want, got in zip(outputs, wanted, given, strict=True):
             what = f"output {name!r} of the {kind} file in LiteRT ({setup})"
             _refuse_shape_or_nan(want, got, what)
             gaps.append(measure(_minus(got, want), want, quantize))
             _refuse_beyond(tolerance, *gaps[-1], f"{what} from Keras", quantize)
         verdict.absolute[setup] = max(gap[0] for gap in gaps)
         verdict.relative[setup] = max(gap[1] for gap in gaps)
+
+    for setup in _litert.SETUPS:
+        verdict.outputs[setup] = _litert.run(
+            path, setup, signature.names, arrays, outputs, batch_size
+        )
+        judge(setup, expected, verdict.outputs[setup])
     for name, want, one, other in zip(
         outputs, expected, *verdict.outputs.values(), strict=True
     ):
@@ -155,6 +162,25 @@ def verify(
         gap = measure(_minus(one, other), want, quantize)
         what = f"{what} with XNNPACK from without"
         _refuse_beyond(tolerance, *gap, what, quantize)
+    if arm64:
+        some = np.linspace(0, len(arrays[0]) - 1, _ON_ARM64).astype(int)
+        some = np.unique(some)
+        wanted = [array[some] for array in expected]
+        results = run_on_arm64(
+            [
+                Arm64Job(
+                    path,
+                    setup,
+                    signature.names,
+                    [array[some] for array in arrays],
+                    outputs,
+                    batch_size,
+                )
+                for setup in _litert.SETUPS
+            ]
+        )
+        for setup, result in zip(_litert.SETUPS, results, strict=True):
+            judge(f"arm64 {setup}", wanted, result.outputs)
     return verdict
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from keras_sparse.export.sparse_flatbuffer import EncodedTensor
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,20 @@ class ExportReport:
         samples: how many samples the comparison with Keras ran.
         tolerance: the relative difference that was allowed.
         max_difference: largest absolute difference from Keras' outputs,
-            by interpreter set-up: `"xnnpack"`, and `"builtin"` without it.
+            by interpreter set-up: `"xnnpack"`, and `"builtin"` without it;
+            with `verify="arm64"` these two on ARM64 as well.
         relative_difference: what the tolerance was compared with.
         top1_agreement: fraction of samples with Keras' class, by set-up;
             `None` where the first output gives no classes.
         accuracy: fraction of samples with the label's class, for
             `"keras"` and by set-up; `None` without labels.
+        sparse: `"dense"`, `"storage"` or `"fast"`: what was written.
+        dense_bytes: size of the dense file of the same kind.
+        encoded: the weights that are held sparse.
+        refused: why some weights could not be held sparse, or `None`.
+        candidates: with `sparse="auto"` the score of each file by the
+            objective, smaller is better, the chosen one first.
+        failed: with `sparse="auto"` what was wrong with the others.
 
     Example:
 
@@ -63,6 +74,12 @@ class ExportReport:
     relative_difference: dict[str, float]
     top1_agreement: dict[str, float] | None = None
     accuracy: dict[str, float] | None = None
+    sparse: str = "dense"
+    dense_bytes: int | None = None
+    encoded: tuple[EncodedTensor, ...] = ()
+    refused: str | None = None
+    candidates: dict[str, float] | None = None
+    failed: dict[str, str] | None = None
 
     @property
     def sparsity(self) -> float:
@@ -87,6 +104,7 @@ class ExportReport:
             ),
             ("MACs", macs),
         ]
+        rows += self._sparse_rows()
         for setup, largest in self.max_difference.items():
             relative = self.relative_difference[setup]
             rows.append(
@@ -110,6 +128,31 @@ class ExportReport:
         lines = [f"{self.path}: {kind}, batch of {self.batch_size}"]
         lines += [f"  {name:<20}{value}" for name, value in rows]
         return "\n".join(lines)
+
+    def _sparse_rows(self) -> list[tuple[str, str]]:
+        rows = []
+        if self.sparse != "dense" and self.dense_bytes:
+            kinds = Counter(each.encoding for each in self.encoded)
+            listed = ", ".join(f"{n} as {kind}" for kind, n in kinds.items())
+            rows.append(
+                (
+                    f"sparse, {self.sparse}",
+                    f"{listed or 'no weight'}; "
+                    f"{self.raw_bytes / self.dense_bytes:.0%} of the dense "
+                    f"file's {_kib(self.dense_bytes)}",
+                )
+            )
+        if self.refused:
+            rows.append(("not unpacked", self.refused))
+        if self.candidates:
+            listed = ", ".join(
+                f"{mode} {score:,.4g}"
+                for mode, score in self.candidates.items()
+            )
+            rows.append(("chosen from", listed))
+        for mode, reason in (self.failed or {}).items():
+            rows.append((f"not {mode}", reason))
+        return rows
 
 
 def _kib(size: int) -> str:
