@@ -29,6 +29,7 @@ from keras_sparse.parametrizations import (
     WeightGate,
 )
 from keras_sparse.pruning import prune
+from keras_sparse.recalibration import recalibrate
 from keras_sparse.saving import save
 from keras_sparse.sparsify import parametrized, sparsify, strip
 from keras_sparse.summary import summary
@@ -58,6 +59,7 @@ __all__ = [
     "predict_samples",
     "priors",
     "prune",
+    "recalibrate",
     "register_adapter",
     "save",
     "schedules",
