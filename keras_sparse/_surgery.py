@@ -149,6 +149,13 @@ def require_compile(model: keras.Model) -> bool:
     return was_compiled
 
 
+def require_compile_of_all(model: keras.Model) -> None:
+    """Marks a model and those in it as not compiled."""
+    for layer in all_layers(model):
+        if isinstance(layer, keras.Model):
+            require_compile(layer)
+
+
 def is_functional(model: keras.Model) -> bool:
     """Whether the model's config is the graph of its layers."""
     return isinstance(model, (Functional, keras.Sequential))
@@ -222,7 +229,9 @@ def accumulation(optimizer: keras.optimizers.Optimizer) -> int:
 
 
 def graph_of(model: keras.Model) -> Any:
-    """The graph of layers behind a model, or `None` where it has none."""
+    """The graph that a model runs, or `None` where its `call` is its own."""
+    if type(model).call not in (Functional.call, keras.Sequential.call):
+        return None
     if isinstance(model, keras.Sequential):
         model = model._functional
     return model if isinstance(model, Functional) else None
