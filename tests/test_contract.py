@@ -45,6 +45,14 @@ PARAMETRIZATIONS = {
         ),
         half_of_it_noise,
     ),
+    "HardConcrete": (
+        lambda: ks.HardConcrete(train_size=1000),
+        half_of_the_gates,
+    ),
+    "HardConcrete, outputs": (
+        lambda: ks.HardConcrete("outputs", weight_decay=1.0, train_size=1000),
+        half_of_the_gates,
+    ),
     "Feather": (lambda: ks.Feather(), at_the_median),
 }
 
