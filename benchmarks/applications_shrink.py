@@ -1,0 +1,186 @@
+"""Which families of keras.applications can be shrunk, and how far.
+
+    python benchmarks/applications_shrink.py              # one of each family
+    python benchmarks/applications_shrink.py ResNet50 VGG19
+
+Weights are random, inputs small. For each model: the groups that are found;
+the largest change of predictions when nothing is cut and when 30% of the units
+of every group are zero and go; and for 30% and 50% of the parameters whether
+the result runs, trains a step, is the same after saving and loading, and
+converts to a checked .tflite file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from recipes import record
+
+# isort: split
+import keras
+import numpy as np
+
+import keras_sparse as ks
+from keras_sparse.structured import groups, shrink
+from keras_sparse.structured.budget import Cost
+
+FAMILIES = {
+    "MobileNet": 64,
+    "MobileNetV2": 64,
+    "MobileNetV3Small": 64,
+    "MobileNetV3Large": 64,
+    "EfficientNetB0": 64,
+    "EfficientNetV2B0": 64,
+    "ResNet50": 64,
+    "ResNet50V2": 64,
+    "DenseNet121": 64,
+    "NASNetMobile": 96,
+    "Xception": 96,
+    "InceptionV3": 96,
+    "ConvNeXtTiny": 64,
+    "VGG16": 64,
+    "VGG19": 64,
+    "InceptionResNetV2": 96,
+}
+DEFAULT = list(FAMILIES)
+SHARES = (0.3, 0.5)
+
+
+def build(name):
+    """The model with random weights, and how long that took."""
+    keras.utils.set_random_seed(0)
+    size = FAMILIES.get(name, 96)
+    start = time.perf_counter()
+    model = getattr(keras.applications, name)(
+        weights=None,
+        input_shape=(size, size, 3),
+        classes=10,
+        classifier_activation=None,
+    )
+    return model, time.perf_counter() - start
+
+
+def stir(model, rng):
+    """Biases, offsets and statistics away from 0 and 1."""
+    for weight in model.weights:
+        if len(weight.shape) == 1 and "variance" not in weight.path:
+            noise = rng.normal(0, 0.05, weight.shape)
+            weight.assign(keras.ops.convert_to_numpy(weight) + noise)
+
+
+def zero(model, rng, share=0.3):
+    """Zeroes what makes a share of the units of every group."""
+    for group in groups(model):
+        gone = rng.random(group.size) < share
+        for member in group.members:
+            if member.role in ("in", "other"):
+                continue
+            inside = (member.units >= 0) & gone[member.units]
+            value = keras.ops.convert_to_numpy(member.variable).copy()
+            np.moveaxis(value, member.axis, 0)[inside] = 0
+            member.variable.assign(value)
+
+
+def predict(model, x):
+    return keras.ops.convert_to_numpy(keras.ops.softmax(model(x)))
+
+
+def change(model, small, x):
+    """Largest change of a probability, and of a logit relative to all."""
+    before, after = np.asarray(model(x)), np.asarray(small(x))
+    relative = np.abs(after - before).max() / np.abs(before).max()
+    step = np.abs(predict(model, x) - predict(small, x)).max()
+    return {"probability": float(step), "logit": float(relative)}
+
+
+def attempt(row, what, action):
+    """Runs a check; keeps its result, or why it fails."""
+    start = time.perf_counter()
+    try:
+        result = action()
+        row[what] = True if result is None else result
+    except Exception as error:
+        row[what] = f"{type(error).__name__}: {error}"[:300]
+    row[f"{what}_s"] = round(time.perf_counter() - start, 2)
+
+
+def check(row, small, x):
+    """Run, train, save, load, convert."""
+
+    def train():
+        small.compile("sgd", "mse", run_eagerly=True)
+        loss = small.train_on_batch(x, np.zeros((len(x), 10), "float32"))
+        return bool(np.isfinite(loss))
+
+    def reload():
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "small.keras"
+            small.save(path)
+            loaded = keras.models.load_model(path)
+        return bool((np.asarray(loaded(x)) == np.asarray(small(x))).all())
+
+    def convert():
+        with tempfile.TemporaryDirectory() as folder:
+            ks.export_tflite(small, Path(folder) / "small.tflite", inputs=x)
+
+    attempt(row, "runs", lambda: bool(np.isfinite(np.asarray(small(x))).all()))
+    attempt(row, "reloads", reload)
+    attempt(row, "converts", convert)
+    attempt(row, "trains", train)
+
+
+def measure(name):
+    """All rows of one model."""
+    keras.backend.clear_session()
+    rng = np.random.default_rng(0)
+    model, built_s = build(name)
+    stir(model, rng)
+    size = model.input_shape[1]
+    x = rng.normal(size=(2, size, size, 3)).astype("float32")
+    found = groups(model)
+    common = {
+        "model": name,
+        "input": size,
+        "layers": len(model.layers),
+        "parameters": model.count_params(),
+        "groups": len(found),
+        "fixed": len(found.fixed),
+        "build_s": round(built_s, 2),
+    }
+    kept = np.ones(found.trace.count, bool)
+    macs = Cost(model, found.trace, "macs")(kept)
+    row = dict(common, share=0)
+    attempt(row, "nothing_cut", lambda: change(model, shrink(model), x))
+    yield row
+    for share in SHARES:
+        row = dict(common, share=share)
+        start = time.perf_counter()
+        small = shrink(model, share)
+        row["shrink_s"] = round(time.perf_counter() - start, 2)
+        row["left"] = round(small.count_params() / model.count_params(), 4)
+        own = groups(small)
+        left = Cost(small, own.trace, "macs")(np.ones(own.trace.count, bool))
+        row["macs_left"] = round(left / macs, 4)
+        check(row, small, x)
+        yield row
+    zero(model, rng)
+    row = dict(common, share="zeros")
+    small = shrink(model)
+    row["left"] = round(small.count_params() / model.count_params(), 4)
+    attempt(row, "zeros_cut", lambda: change(model, small, x))
+    yield row
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="*", default=DEFAULT)
+    for name in parser.parse_args().models:
+        for row in measure(name):
+            print(record("applications_shrink", row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
