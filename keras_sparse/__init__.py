@@ -8,6 +8,7 @@ from keras_sparse import (
     priors,
     schedules,
     scores,
+    sequential,
 )
 from keras_sparse.bayesian import (
     bit_widths,
@@ -64,6 +65,7 @@ __all__ = [
     "save",
     "schedules",
     "scores",
+    "sequential",
     "sparsify",
     "strip",
     "summary",

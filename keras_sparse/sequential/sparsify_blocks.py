@@ -1,0 +1,249 @@
+"""Sparsifies a deep net group by group."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_sparse import _surgery
+from keras_sparse._plan import Choice
+from keras_sparse._traversal import Filter, choose, layers_with_weights
+from keras_sparse.callbacks.anneal import Anneal, penalized
+from keras_sparse.parametrizations.gaussian import Gaussian
+from keras_sparse.recalibration import recalibrate
+from keras_sparse.sequential.blocks import find_blocks
+from keras_sparse.sequential.freezing import only_trainable
+from keras_sparse.sequential.heads import Head, with_head
+from keras_sparse.sequential.progress import Progress
+from keras_sparse.sparsify import parametrized, sparsify, strip
+
+Callbacks = Callable[[], Sequence[keras.callbacks.Callback]]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedGroup:
+    """What became of one group.
+
+    Args:
+        name: Of the group.
+        sweep: Counted from 0.
+        sparsity: Fraction of zeros in the weights that were parametrized.
+        weights: How many those are.
+        seconds: Of training.
+        logs: The last epoch's.
+    """
+
+    name: str
+    sweep: int
+    sparsity: float
+    weights: int
+    seconds: float
+    logs: dict[str, float]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.name}: {self.sparsity:.1%} of {self.weights:,} weights "
+            f"are zero after {self.seconds:.0f} s"
+        )
+
+
+def sparsify_blocks(
+    model: keras.Model,
+    parametrization: Choice | None = None,
+    *,
+    fit: Mapping[str, Any],
+    blocks: int | Sequence[Filter] = 1,
+    where: Filter | None = None,
+    exclude: Filter | None = None,
+    compile: Mapping[str, Any] | Callable[[keras.Model], None] | None = None,
+    callbacks: Callbacks = list,
+    head: Head | str | None = None,
+    sweeps: int = 1,
+    recalibration: Any = None,
+    checkpoint: str | os.PathLike | None = None,
+    seed: int = 0,
+    verbose: bool = True,
+) -> list[TrainedGroup]:
+    """Trains groups of residual blocks sparse, front to back, in place.
+
+    The weights of the current group are parametrized and trained; all other
+    layers are frozen as in evaluation. Then its zeros are written for good
+    and the next group follows. Where noise in all layers at once would drown
+    a deep net, noise in a few does not.
+
+    Args:
+        model: A built, plain model, trained already (but see `head`), and
+            compiled (but see `compile`).
+        parametrization: As in `keras_sparse.sparsify`. Default:
+            `Gaussian()`, that is ARD. With `Mask`, let `callbacks` return a
+            `Prune`.
+        fit: Arguments of `model.fit` for each group: `x`, `y`, `epochs`, ...
+        blocks: Residual blocks in a group, or a rule for each group; see
+            `find_blocks`.
+        where: Which layers to sparsify, as in `keras_sparse.sparsify`; the
+            others of a group are trained dense.
+        exclude: Which to leave dense.
+        compile: Arguments of `model.compile`, or a callable that compiles
+            the model it is given, for each group anew. Default: the model's
+            own, with a fresh optimizer.
+        callbacks: Makes the callbacks for each group. An `Anneal` is added
+            where the weights pay a penalty and there is none.
+        head: To train from scratch: from a group's output to the model's
+            output, by layers of its own, sparsified along with the group;
+            `"auxiliary"` is BatchNorm, ReLU, global average, Dense. Only the
+            group and its head run, so the groups after it may be untrained.
+        sweeps: How often to go through all groups.
+        recalibration: Data for `keras_sparse.recalibrate` after each group.
+        checkpoint: Path of an `.npz` file. Where it exists, finished groups
+            are taken from it.
+        seed: Set before each group, so that a resumed run repeats.
+        verbose: Whether to print a line for each group.
+
+    Returns:
+        What became of each group, in order. The model is plain and dense in
+        form, with exact zeros, and `trainable` flags are as before; compile it
+        again to train on.
+
+    Raises:
+        ValueError: If the model cannot be cut, is sparse already, or does not
+            fit the checkpoint. An exception during training leaves the model
+            as the last finished group left it.
+
+    Reference:
+        Khachiyants, "Sequential sparsification of deep residual networks",
+        2019 (B.Sc. thesis, HSE).
+    """
+    _check(model, fit, sweeps, head, blocks)
+    compile_model = _compiler(model, compile)
+    chosen = choose(layers_with_weights(model)[0], where, exclude)
+    taken = {id(layer) for layer in chosen}
+    groups = find_blocks(model, blocks)
+    if head is None:  # what is dense already need not be trained
+        groups = [g for g in groups if any(id(x) in taken for x in g.layers)]
+    plan = {"groups": [g.name for g in groups], "sweeps": sweeps, "seed": seed}
+    progress = Progress(checkpoint, plan)
+    reports = [TrainedGroup(**each) for each in progress.restore(model)]
+    turns = [(sweep, group) for sweep in range(sweeps) for group in groups]
+    for turn, (sweep, group) in enumerate(turns):
+        if turn < len(reports):
+            continue
+        keras.utils.set_random_seed(seed + turn)
+        trained, layers = with_head(model, group, head)
+        of_head = {id(layer) for layer in layers[len(group.layers) :]}
+        report = _train(
+            trained,
+            layers,
+            Gaussian() if parametrization is None else parametrization,
+            taken | of_head,
+            compile_model,
+            {**fit, "callbacks": list(callbacks())},
+        )
+        _surgery.forget_traces(model)
+        if recalibration is not None:
+            recalibrate(model, recalibration)
+        reports.append(TrainedGroup(group.name, sweep, **report))
+        progress.save(model, [dataclasses.asdict(each) for each in reports])
+        if verbose:
+            _surgery.say(f"{turn + 1}/{len(turns)} {reports[-1]}")
+    return reports
+
+
+def _check(
+    model: keras.Model,
+    fit: Mapping[str, Any],
+    sweeps: int,
+    head: Head | str | None,
+    blocks: int | Sequence[Filter],
+) -> None:
+    if any(True for _ in parametrized(model)):
+        raise ValueError(
+            "Expected a plain model. Received one that is sparsified already. "
+            "Call `keras_sparse.strip` first."
+        )
+    if "callbacks" in fit:
+        raise ValueError(
+            "Expected the callbacks in `callbacks`, a callable that makes new "
+            "ones for each group. Received them in `fit`. Pass "
+            "callbacks=lambda: [...]."
+        )
+    if sweeps < 1:
+        raise ValueError(f"Expected at least one sweep. Received: {sweeps}.")
+    if head is not None and not isinstance(blocks, int):
+        raise ValueError(
+            "Expected `blocks` to be a number where every group gets a head. "
+            f"Received: {blocks!r}."
+        )
+
+
+def _compiler(
+    model: keras.Model,
+    given: Mapping[str, Any] | Callable[[keras.Model], None] | None,
+) -> Callable[[keras.Model], None]:
+    """What compiles a model with an optimizer that remembers nothing."""
+    if callable(given):
+        return given
+    if given is not None:
+        arguments = dict(given)
+        optimizer = keras.optimizers.get(arguments.pop("optimizer", "rmsprop"))
+        config = keras.optimizers.serialize(optimizer)
+        return lambda each: each.compile(
+            optimizer=keras.optimizers.deserialize(config), **arguments
+        )
+    if not model.compiled:
+        raise ValueError(
+            "Expected a compiled model, or `compile`. Received neither. Pass "
+            "compile={'optimizer': 'adam', 'loss': ...}."
+        )
+    config = model.get_compile_config()
+    return lambda each: each.compile_from_config(config)
+
+
+def _train(
+    model: keras.Model,
+    layers: Sequence[keras.layers.Layer],
+    choice: Choice,
+    taken: set[int],
+    compile_model: Callable[[keras.Model], None],
+    fit: dict[str, Any],
+) -> dict[str, Any]:
+    """Trains some layers of a model sparse; the others do not change."""
+    before = model.get_weights()
+    begin = time.perf_counter()
+    _surgery.require_compile_of_all(model)
+    try:
+        members = {id(x) for x in layers if id(x) in taken}
+        sparsify(model, choice, where=lambda x: id(x) in members, verbose=False)
+        weights = [each.raw for _, _, each in parametrized(model)]
+        with only_trainable(model, layers):
+            compile_model(model)
+            if penalized(model) and not any(
+                isinstance(each, Anneal) for each in fit["callbacks"]
+            ):
+                fit["callbacks"].append(Anneal())
+            logs = model.fit(**fit).history
+    except BaseException:
+        _strip(model)
+        model.set_weights(before)
+        raise
+    _strip(model)
+    values = [np.asarray(raw) for raw in weights]
+    size = sum(value.size for value in values)
+    nonzeros = sum(int(np.count_nonzero(value)) for value in values)
+    return {
+        "sparsity": 1 - nonzeros / size,
+        "weights": size,
+        "seconds": time.perf_counter() - begin,
+        "logs": {name: float(each[-1]) for name, each in logs.items()},
+    }
+
+
+def _strip(model: keras.Model) -> None:
+    _surgery.require_compile_of_all(model)
+    if any(True for _ in parametrized(model)):
+        strip(model)

@@ -1,0 +1,162 @@
+"""What a model with posteriors can be asked, and random labels."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import keras_sparse as ks
+from keras_sparse.bayesian.bit_widths import BitWidth
+
+
+def regression(kernel, log_alpha, **kwargs):
+    """One Dense layer without bias, with given means and log alpha."""
+    kernel = np.asarray(kernel, "float32")
+    model = keras.Sequential(
+        [keras.Input((len(kernel),)), layers.Dense(1, use_bias=False)]
+    )
+    ks.sparsify(model, ks.Gaussian(**kwargs), verbose=False)
+    layer, _, gaussian = next(ks.parametrized(model))
+    layer._kernel.assign(kernel[:, None])
+    log_sigma2 = np.asarray(log_alpha) + np.log(kernel**2)
+    gaussian.log_sigma2.assign(log_sigma2[:, None].astype("float32"))
+    model.compile("sgd", "mse")
+    return model, gaussian
+
+
+# Weights 1, 0.1 and 2 with log alpha 4, 1 and -5; the label is 2 x3 + 0.1 x2.
+X = np.eye(3, dtype="float32")
+Y = np.array([[0.0], [0.1], [2.0]], "float32")
+
+
+def test_the_lowest_threshold_that_data_allows():
+    model, gaussian = regression([1.0, 0.1, 2.0], [4.0, 1.0, -5.0])
+    # Nothing cut: error 1/3; from 3.5 on only noise is cut: 0; from 0.5 on
+    # the second as well: 0.01 / 3; from -5.5 on all.
+    sweep = ks.choose_threshold(
+        model, (X, Y), max_drop=0.0, thresholds=[5, 3.5, 0.5, -6]
+    )
+    assert sweep.metric == "loss"
+    assert sweep.baseline == pytest.approx(1 / 3)
+    assert sweep.values == pytest.approx([1 / 3, 0, 0.01 / 3, 4.01 / 3])
+    assert sweep.sparsities == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert sweep.threshold == 0.5
+    assert float(gaussian.threshold.numpy()) == 0.5
+    assert "<- chosen" in str(sweep).splitlines()[3]
+    assert len(sweep.plot().axes) == 2
+
+
+def test_a_data_set_and_a_drop():
+    model, _ = regression([1.0, 0.1, 2.0], [4.0, 1.0, -5.0])
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(2)
+    sweep = ks.choose_threshold(
+        model, data, max_drop=2.0, thresholds=[5, 0.5, -6]
+    )
+    assert sweep.threshold == -6
+
+
+def test_threshold_errors_leave_thresholds_alone():
+    model, gaussian = regression([1.0, 2.0], [4.0, -5.0])
+    x, y = X[:2, :2], np.array([[1.0], [2.0]], "float32")
+    with pytest.raises(ValueError, match="larger `max_drop`"):
+        ks.choose_threshold(model, (x, y), max_drop=0.1, thresholds=[1.0])
+    with pytest.raises(ValueError, match="one of"):
+        ks.choose_threshold(model, (x, y), metric="accuracy")
+    with pytest.raises(ValueError, match="at least one threshold"):
+        ks.choose_threshold(model, (x, y), thresholds=[])
+    with pytest.raises(ValueError, match="'auto'"):
+        ks.choose_threshold(model, (x, y), mode="up")
+    assert float(gaussian.threshold.numpy()) == 3.0
+    model.compiled = False
+    with pytest.raises(ValueError, match="compiled"):
+        ks.choose_threshold(model, (x, y))
+    plain = keras.Sequential([keras.Input((2,)), layers.Dense(1)])
+    with pytest.raises(ValueError, match="Bayesian weights"):
+        ks.choose_threshold(plain, (x, y))
+
+
+@pytest.mark.parametrize("sampling", ["local", "weight"])
+def test_predictive_spread_is_the_posterior_one(sampling):
+    model, _ = regression([1.0, 2.0], [0.0, -2.0], sampling=sampling)
+    before = model.predict(X[:2, :2], verbose=0)
+    samples = ks.predict_samples(model, X[:2, :2], n=2000)
+    assert samples.shape == (2000, 2, 1)
+    deviation = [1.0, 2.0 * np.exp(-1.0)]
+    np.testing.assert_allclose(samples.std(0)[:, 0], deviation, rtol=0.07)
+    np.testing.assert_allclose(samples.mean(0)[:, 0], [1.0, 2.0], atol=0.08)
+    # Plain predictions stay without noise.
+    np.testing.assert_array_equal(model.predict(X[:2, :2], verbose=0), before)
+
+
+def test_predictive_samples_leave_the_rest_in_evaluation():
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(3),
+            layers.BatchNormalization(),
+            layers.Dropout(0.9),
+        ]
+    )
+    ks.sparsify(model, ks.Gaussian(log_sigma2=-60.0), verbose=False)
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    samples = ks.predict_samples(model, x, n=2)
+    np.testing.assert_allclose(samples[0], model.predict(x, verbose=0), 1e-5)
+    np.testing.assert_allclose(samples[0], samples[1], rtol=1e-5)
+    with pytest.raises(ValueError, match="at least 1"):
+        ks.predict_samples(model, x, n=0)
+
+
+def test_bit_widths_by_hand():
+    # Kept: 0.75 and 1.5, variances 2^-9 and 2^-5. 2 variance = 2^-8 is below
+    # 2^-k for k up to 7, and 2^-4 for k up to 3: (7 + 3) / 2 = 5 bits. The
+    # largest weight asks for ceil(log2(log2(1.5) + 2) + 1) = 3 exponent bits.
+    means = np.array([0.75, 1.5, 0.01])
+    variances = np.array([2.0**-9, 2.0**-5, 1.0])
+    model, _ = regression(means, np.log(variances / means**2))
+    [width] = ks.bit_widths(model).values()
+    assert width == BitWidth(significand=5, exponent=3, nonzeros=2)
+    assert width.total == 9
+
+
+def test_bit_widths_of_small_weights_and_of_none():
+    model, gaussian = regression([0.1, 0.2], [-4.0, -4.0])
+    [width] = ks.bit_widths(model).values()
+    assert (width.exponent, width.nonzeros) == (1, 2)
+    gaussian.threshold.assign(-9.0)
+    [width] = ks.bit_widths(model).values()
+    assert width == BitWidth(significand=0, exponent=1, nonzeros=0)
+
+
+def test_histograms_of_log_alpha():
+    model, _ = regression([1.0, 0.1, 2.0], [4.0, 1.0, -5.0])
+    figure = ks.plot_log_alpha(model, bins=5)
+    assert "33.3% zero" in figure.axes[0].get_title()
+
+
+def test_random_labels_leave_nothing():
+    """There is nothing to learn, so every weight is noise."""
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(512, 10)).astype("float32")
+    y = rng.integers(0, 4, 512)
+    model = keras.Sequential(
+        [keras.Input((10,)), layers.Dense(16, "relu"), layers.Dense(4)]
+    )
+    ks.sparsify(model, ks.Gaussian(log_sigma2=-4.0), verbose=False)
+    model.compile(
+        keras.optimizers.Adam(1e-2),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        steps_per_execution=16,
+    )
+    model.fit(
+        x,
+        y,
+        epochs=150,
+        verbose=0,
+        callbacks=[ks.callbacks.Anneal(), ks.callbacks.SparsityLogger()],
+    )
+    with pytest.warns(UserWarning, match="compile"):
+        ks.strip(model)
+    kernels = [w for w in model.get_weights() if w.ndim == 2]
+    assert sum(np.count_nonzero(k) for k in kernels) <= 2
