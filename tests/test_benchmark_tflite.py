@@ -1,6 +1,7 @@
 """benchmark_tflite: interleaved figures, and files it refuses."""
 
 import json
+import pathlib
 
 import keras
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from keras_sparse.export import _probe
+from keras_sparse.export import _timing
 from keras_sparse.export._quiet import captured
 from keras_sparse.export.benchmark import benchmark_tflite
 from keras_sparse.export.tflite import export_tflite
@@ -75,10 +76,10 @@ def test_counts(files, options):
 
 
 def test_a_damaged_file_is_refused(files, tmp_path, monkeypatch):
-    def never(*_):
+    def never(*_, **__):
         raise RuntimeError("run before it was read")
 
-    monkeypatch.setattr("keras_sparse.export.benchmark.probe", never)
+    monkeypatch.setattr("keras_sparse.export.benchmark.time_files", never)
     path = tmp_path / "damaged.tflite"
     path.write_bytes(files[0].read_bytes()[:900])
     with pytest.raises(ValueError, match="damaged.tflite.*export it again"):
@@ -102,10 +103,39 @@ def test_an_operation_that_litert_has_not(files, tmp_path):
         benchmark_tflite([files[0], path])
 
 
-def test_a_crash_ends_the_trial_alone(files, monkeypatch):
-    crash = _probe._SCRIPT.replace(
-        "    model.invoke()", "    import os\n    number and os.abort()"
+def test_a_crash_ends_the_trial_alone(files, monkeypatch, tmp_path):
+    script = pathlib.Path(_timing.SCRIPT).read_text()
+    crash = tmp_path / "crash.py"
+    crash.write_text(
+        script.replace(
+            "            model.invoke()",
+            "            import os\n            number and os.abort()",
+        )
     )
-    monkeypatch.setattr(_probe, "_SCRIPT", crash)
+    monkeypatch.setattr(_timing, "SCRIPT", str(crash))
     with pytest.raises(RuntimeError, match=r"64.tflite.*\(signal 6\)"):
         benchmark_tflite(files[:2])
+
+
+def test_damaged_files_are_errors_not_crashes(files, tmp_path):
+    content = files[1].read_bytes()
+    path = tmp_path / "damaged.tflite"
+    rng = np.random.default_rng(0)
+    refused = ran = 0
+    for turn in range(36):
+        damaged = bytearray(content)
+        places = rng.integers(8, len(content), 1 + turn % 12)
+        if turn % 5 == 0:
+            damaged = damaged[: rng.integers(8, len(content))]
+        for place in places:
+            if place < len(damaged):
+                damaged[place] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            benchmark_tflite(path, runs=1, warmup=0)
+            ran += 1
+        except (ValueError, RuntimeError) as error:
+            assert "damaged.tflite" in str(error)
+            refused += 1
+    assert refused > 6
+    assert ran > 3

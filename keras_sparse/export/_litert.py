@@ -10,6 +10,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from keras_sparse.export._quiet import captured
 from keras_sparse.export._samples import Arrays, batches
+from keras_sparse.export._timing_script import quantized
 
 SETUPS = ("xnnpack", "builtin")
 """With the XNNPACK delegate, as phones run it, and without a delegate."""
@@ -89,17 +90,6 @@ def run(
         for kept, name in zip(rows, outputs, strict=True):
             kept.append(dequantized(result[name], given[name])[:count])
     return [np.concatenate(kept) for kept in rows]
-
-
-def quantized(array: np.ndarray, details: dict[str, Any]) -> np.ndarray:
-    """Round floats to the integers that an input takes."""
-    dtype = np.dtype(details["dtype"])
-    scale, zero = details["quantization"]
-    if array.dtype.kind != "f" or dtype.kind == "f" or not scale:
-        return array.astype(dtype, copy=False)
-    limits = np.iinfo(dtype)
-    rounded = np.round(array / scale + zero)
-    return np.clip(rounded, limits.min, limits.max).astype(dtype)
 
 
 def dequantized(array: np.ndarray, details: dict[str, Any]) -> np.ndarray:

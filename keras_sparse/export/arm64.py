@@ -21,6 +21,7 @@ from keras_sparse.export import _arm64_script, _litert
 from keras_sparse.export._arm64_setup import Arm64Unavailable, python_of
 from keras_sparse.export._quiet import captured
 from keras_sparse.export._samples import Arrays, batches
+from keras_sparse.export._timing_script import quantized
 
 _FOLDER = "KERAS_SPARSE_ARM64"
 _CPU = "cortex-a76"
@@ -123,7 +124,7 @@ def _prepare(folder: Path, number: int, job: Arm64Job) -> dict:
     inputs = {}
     for place, name in enumerate(job.names):
         turns = [
-            _litert.quantized(batch[place], fed[name])
+            quantized(batch[place], fed[name])
             for batch, _ in batches(job.arrays, job.batch_size)
         ]
         inputs[name] = f"{number}-{place}.npy"

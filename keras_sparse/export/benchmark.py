@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from keras_sparse.export import _litert
-from keras_sparse.export._probe import probe
-from keras_sparse.export._quiet import captured
+from keras_sparse.export._timing import time_files
 from keras_sparse.export.tflite_file import read_tflite
-
-_LOADS = 3
 
 
 @dataclass(frozen=True)
@@ -127,32 +123,23 @@ def benchmark_tflite(
     Raises:
         FileNotFoundError: a file does not exist.
         ValueError: a file is damaged, or an argument does not fit.
-        RuntimeError: LiteRT cannot run a file. Each is tried in a process
-            of its own first, so that one that makes LiteRT crash does not
-            end this process.
+        RuntimeError: LiteRT cannot run a file. All of it happens in
+            another process, so a file that makes LiteRT crash does not end
+            this one.
     """
     if isinstance(paths, (str, os.PathLike)):
         paths = [paths]
     _check_counts(len(paths), runs, warmup, threads)
     files = [read_tflite(path) for path in paths]
     setup = "xnnpack" if xnnpack else "builtin"
-    probe(paths, _litert.resolver(setup).name, threads)
-    loads: list[list[float]] = [[] for _ in paths]
-    models: list[Any] = [None] * len(paths)
-    with captured():
-        for index in [*range(len(paths))] * _LOADS:
-            start = time.perf_counter()
-            models[index] = _litert.load(paths[index], setup, threads)
-            loads[index].append(time.perf_counter() - start)
-    for model, path in zip(models, paths, strict=True):
-        _feed(model, inputs, os.fspath(path))
-    seconds = np.empty((warmup + runs, len(paths)))
-    for turn in seconds:
-        for index, model in enumerate(models):
-            start = time.perf_counter()
-            model.invoke()
-            turn[index] = time.perf_counter() - start
-    seconds = seconds[warmup:]
+    loads, seconds = time_files(
+        [os.fspath(path) for path in paths],
+        _litert.resolver(setup).name,
+        threads=threads,
+        runs=runs,
+        warmup=warmup,
+        inputs=inputs,
+    )
     ratios = np.median(seconds / seconds[:, :1], axis=0)
     medians = np.median(seconds, axis=0)
     rows = tuple(
@@ -180,57 +167,3 @@ def _check_counts(files: int, runs: int, warmup: int, threads: int) -> None:
             raise ValueError(
                 f"{name}: expected {least} or more, received {value}."
             )
-
-
-def _feed(model: Any, inputs: Any, path: str) -> None:
-    """Set the inputs of an interpreter, named as in its signature."""
-    details = {each["index"]: each for each in model.get_input_details()}
-    given: dict[int, Any] = {}
-    if isinstance(inputs, Mapping):
-        given = _by_index(model, inputs, details, path)
-    elif inputs is not None:
-        if len(details) != 1:
-            raise ValueError(
-                f"inputs: expected a dict by name for the {len(details)} "
-                f"inputs of {path!r}, received {type(inputs).__name__}."
-            )
-        given = dict.fromkeys(details, inputs)
-    rng = np.random.default_rng(0)
-    for index, each in details.items():
-        if index not in given:
-            model.set_tensor(index, _random(rng, each))
-            continue
-        array = np.asarray(given[index])
-        if array.shape != tuple(each["shape"]):
-            raise ValueError(
-                f"inputs: expected shape {tuple(map(int, each['shape']))} "
-                f"for {each['name']!r} of {path!r}, received {array.shape}."
-            )
-        model.set_tensor(index, _litert.quantized(array, each))
-
-
-def _by_index(
-    model: Any, inputs: Mapping[str, Any], details: dict, path: str
-) -> dict[int, Any]:
-    if model.get_signature_list():
-        named = model.get_signature_runner().get_input_details()
-    else:
-        named = {each["name"]: each for each in details.values()}
-    if set(named) != set(inputs):
-        raise ValueError(
-            f"inputs: expected the names {sorted(named)} of {path!r}, "
-            f"received {sorted(inputs)}."
-        )
-    return {named[name]["index"]: array for name, array in inputs.items()}
-
-
-def _random(rng: np.random.Generator, each: dict[str, Any]) -> np.ndarray:
-    dtype = np.dtype(each["dtype"])
-    if dtype.kind == "f":
-        return rng.standard_normal(each["shape"]).astype(dtype)
-    if dtype in (np.int8, np.uint8):
-        limits = np.iinfo(dtype)
-        return rng.integers(
-            limits.min, limits.max + 1, each["shape"], dtype=dtype
-        )
-    return np.zeros(each["shape"], dtype)  # an index that is always valid

@@ -73,7 +73,7 @@ def compressed(
     level: int | None = None,
     block: int = 1,
 ) -> SparseLayout:
-    """Compress one axis of an array.
+    """Compress one axis of an array; of zeros alone, keep the first block.
 
     Args:
         array: any numbers, with one axis or more.
@@ -99,6 +99,8 @@ def compressed(
         math.prod(shape[:level]), shape[level] // block, inner
     )
     kept = (held != 0).any(axis=2)
+    if not kept.any():  # LiteRT takes an empty buffer for no constant
+        kept[:1, :1] = True
     segments = np.concatenate([[0], np.cumsum(kept.sum(axis=1))])
     return SparseLayout(
         shape=array.shape,
@@ -128,7 +130,7 @@ def smallest(array: np.ndarray) -> SparseLayout:
     best: tuple[int, tuple[int, ...], int] | None = None
     for order, level in _walks(array.ndim):
         inner = order[level + 1 :]
-        blocks = int(np.count_nonzero(nonzero.any(axis=inner)))
+        blocks = max(int(np.count_nonzero(nonzero.any(axis=inner))), 1)
         outer = math.prod(array.shape[axis] for axis in order[:level])
         held = math.prod(array.shape[axis] for axis in inner)
         size = (

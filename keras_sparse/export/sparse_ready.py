@@ -312,11 +312,13 @@ def _largest_difference(one: keras.Model, other: keras.Model) -> float:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((4, *one.inputs[0].shape[1:])).astype("float32")
     worst = 0.0
-    for a, b in zip(
-        keras.tree.flatten(one(x, training=False)),
-        keras.tree.flatten(other(x, training=False)),
-        strict=True,
-    ):
+    both = [
+        keras.tree.flatten(
+            model(keras.tree.pack_sequence_as(model.input, [x]), training=False)
+        )
+        for model in (one, other)
+    ]
+    for a, b in zip(*both, strict=True):
         a, b = map(keras.ops.convert_to_numpy, (a, b))
         if a.shape != b.shape:
             return float("inf")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -187,11 +188,24 @@ def xnnpack_report(
         check_model(model_or_path)
         signature = model_signature(model_or_path).resolved(None)
         content, _ = convert(model_or_path, signature)
-    else:
-        read_tflite(model_or_path)
-        with open(model_or_path, "rb") as file:
-            content = file.read()
-    return check_graph(FlatbufferGraph(content))
+        return check_graph(FlatbufferGraph(content))
+    read_tflite(model_or_path)
+    with open(model_or_path, "rb") as file:
+        content = file.read()
+    try:
+        return check_graph(FlatbufferGraph(content))
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        struct.error,
+    ) as error:
+        raise ValueError(
+            f"Expected a whole .tflite file, received "
+            f"{os.fspath(model_or_path)!r}, which is damaged: {error}."
+        ) from error
 
 
 def check_graph(graph: FlatbufferGraph) -> XNNPACKReport:
