@@ -1,7 +1,7 @@
 """The truncated log-normal distribution, by tables and quadrature.
 
-The table was computed with 30 digits; float32 has to reach it except for the
-largest ratio, where only float64 does.
+The table was computed apart from this code; float32 has to reach it except
+for the largest ratio, where only float64 does.
 """
 
 import keras
