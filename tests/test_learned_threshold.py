@@ -10,8 +10,8 @@ import pytest
 from keras import ops
 
 import keras_sparse as ks
+from keras_sparse._shared_budget import SharedBudget
 from keras_sparse.callbacks import budget as budget_module
-from keras_sparse.parametrizations.learned_threshold import SharedBudget
 
 # r at which each law gives this sparsity.
 GAUSSIAN = {0.8: 1.282, 0.9: 1.645, 0.95: 1.960, 0.98: 2.326, 0.99: 2.576}
@@ -75,13 +75,14 @@ def test_auto_finds_the_law(sample, law):
     assert abs(auto - fixed) < 0.05 * abs(auto - other)
 
 
-def test_start_is_at_six_tenths_of_the_budget():
-    made = ks.LearnedThreshold(budget=0.9, smallest=1)
+@pytest.mark.parametrize(
+    "budget, start, r",
+    [(0.9, 0.6, 0.739), (0.95, 0.6, 0.789), (0.9, 1, 1.645), (0.98, 1, 2.326)],
+)
+def test_start(budget, start, r):
+    made = ks.LearnedThreshold(budget=budget, start=start, smallest=1)
     made.build((10,))
-    assert made.ratio() == pytest.approx(0.739, abs=5e-4)
-    made = ks.LearnedThreshold(budget=0.95, smallest=1)
-    made.build((10,))
-    assert made.ratio() == pytest.approx(0.789, abs=5e-4)
+    assert made.ratio() == pytest.approx(r, abs=5e-4)
 
 
 def test_values_and_gradients_by_hand():
@@ -90,7 +91,7 @@ def test_values_and_gradients_by_hand():
     # sigma = sqrt((1 + 4 + 4 + 16) / 4) = 2.5, threshold 1.2 * 2.5 = 3.
     w = tf.constant([1.0, -2.0, 2.0, -4.0])
     upstream = tf.constant([3.0, 5.0, 7.0, 11.0])
-    made = learned((4,), 1.2, rate=0.5)
+    made = learned((4,), 1.2, rate=0.5, p=None)
     with tf.GradientTape() as tape:
         tape.watch(w)
         value = made(w, training=True)
@@ -101,6 +102,22 @@ def test_values_and_gradients_by_hand():
     assert np.asarray(dw).tolist() == [3, 5, 7, 11]
     dr = -(3 * 1 + 5 * -2 + 7 * 2) / 1.2
     assert float(dlearned) == pytest.approx(dr * made.rate, rel=1e-6)
+
+
+def test_shrinkage_and_theta_by_hand():
+    import tensorflow as tf
+
+    # As above: the threshold is 3, and (4^3 - 3^3)^(1/3) = 3.332.
+    w = tf.constant([1.0, -2.0, 2.0, -4.0])
+    made = learned((4,), 1.2, theta=0.25)
+    with tf.GradientTape() as tape:
+        tape.watch(w)
+        value = made(w, training=True)
+        loss = ops.sum(value)
+    dw, dlearned = tape.gradient(loss, [w, made.learned.value])
+    np.testing.assert_allclose(value, [0, 0, 0, -3.332], atol=5e-4)
+    assert np.asarray(dw).tolist() == [0.25, 0.25, 0.25, 1]
+    assert float(dlearned) == pytest.approx(-(1 - 2 + 2) / 1.2, rel=1e-6)
 
 
 def test_penalty_by_hand():
@@ -230,8 +247,11 @@ def test_loss_has_the_penalty_once():
 
 
 def test_without_the_callback_each_weight_keeps_to_the_budget():
-    model = net(budget=0.8, rate=10.0)
+    model = net(budget=0.8, rate=10.0, start=0.6)
     rng = np.random.default_rng(0)
+    for layer, _, _ in ks.parametrized(model):
+        # What the law is true for.
+        layer.kernel.assign(rng.normal(0, 0.1, layer.kernel.shape))
     x, y = rng.normal(size=(64, 8, 8, 1)), rng.integers(0, 10, 64)
     model.compile(
         "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True)

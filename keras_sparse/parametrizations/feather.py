@@ -7,10 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_sparse._shrinkage import shrink
 from keras_sparse._straight_through import straight_through
 from keras_sparse.parametrizations.parametrization import Parametrization
-
-TINY = 1.2e-38  # The least float32 that is not flushed to zero.
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
@@ -91,22 +90,11 @@ class Feather(Parametrization):
 
     def call(self, w: Any, training: bool | None = None) -> Any:
         threshold = ops.cast(self.threshold, w.dtype)
-        size = ops.abs(w)
-        kept = size > threshold
-        ratio = ops.minimum(threshold / ops.maximum(size, TINY), 1.0)
-        # (1 - ratio^p)^(1/p): powers are several times slower.
-        factor = ops.exp(ops.log(self._gap(ratio)) * (1 / self.p))
-        value = ops.where(kept, w * factor, ops.zeros_like(w))
+        value, kept = shrink(w, threshold, self.p)
         if not training:
             return value
         slope = ops.where(kept, 1.0, ops.cast(self.share, w.dtype))
         return straight_through(value, w, slope)
-
-    def _gap(self, ratio: Any) -> Any:
-        """1 - ratio^p, not zero for any ratio below 1."""
-        if self.p == 3:
-            return 1.0 - ratio * ratio * ratio
-        return -ops.expm1(self.p * ops.log(ops.maximum(ratio, TINY)))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "p": self.p, "theta": self.theta}

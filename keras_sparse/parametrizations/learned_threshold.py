@@ -2,63 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import statistics
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_sparse import _surgery
+from keras_sparse import _weight_laws as weight_laws
+from keras_sparse._shared_budget import SharedBudget
+from keras_sparse._shrinkage import shrink
 from keras_sparse._straight_through import straight_through
 from keras_sparse.parametrizations.parametrization import Parametrization
 from keras_sparse.selection import check_sparsity
 
-LAWS = ("gaussian", "laplace", "auto")
 UNITS = ("weights", "macs")
-# E|w| / sqrt(E w^2) under each law.
-GAUSSIAN, LAPLACE = math.sqrt(2 / math.pi), math.sqrt(1 / 2)
 LARGEST = 5.0  # In deviations.
 TINY = 1e-6
 
 
-@dataclasses.dataclass(eq=False)
-class SharedBudget:
-    """Weights with one budget, and what each costs where it is dense."""
-
-    members: Sequence[LearnedThreshold]
-    costs: Sequence[float]
-
-    def payer(self) -> LearnedThreshold:
-        """The one whose penalty is that of all."""
-        return next(each for each in self.members if not each.stays_dense)
-
-    def density(self, asking: LearnedThreshold, w: Any) -> Any:
-        """What is left of the cost, by the law; `w` is the asking one's."""
-        total = sum(self.costs)
-        density: Any = 0.0
-        for each, cost in zip(self.members, self.costs, strict=True):
-            share: Any = 1.0
-            if not each.stays_dense:
-                share = each.density(
-                    w if each is asking else _surgery.read(each.raw)
-                )
-            density = density + cost / total * share
-        return density
-
-
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class LearnedThreshold(Parametrization):
-    """Zero up to b = r sigma, the weight itself above it, with r learned.
+    """Zero up to b = r sigma, with one r learned for the whole weight.
 
     sigma is the weight's root mean square. A law of the weights turns r into
     a sparsity, erf(r / sqrt 2) for the Gaussian and 1 - exp(-b / E|w|) for
     the Laplace law, and the loss pays `strength * log(d / target)^2` for the
-    density d of the whole model. Gradients pass straight through to every
-    weight; r gets -w / r times those of the pruned weights. So the budget is
-    fixed, and which weight gets how much of it is learned.
+    density d of the whole model. Gradients pass straight through; r gets
+    -w / r times those of the pruned weights. So the budget is fixed, and
+    which weight gets how much of it is learned.
 
     Train with `keras_sparse.callbacks.Budget`: it makes one budget of all
     weights and holds the sparsity at what is asked for. Without it each
@@ -70,9 +41,18 @@ class LearnedThreshold(Parametrization):
         budget: Sparsity of the whole, in [0, 1).
         of: What is saved: `"weights"` (default) or `"macs"`, the multiply-
             accumulates.
+        p: Power of the shrinkage above the threshold, as in `Feather`.
+            Defaults to 3. `None` is the hard threshold of the paper: kept
+            weights stay as they are, and one that crosses the threshold
+            jumps.
+        theta: Share of the gradient in [0, 1] that pruned weights get.
+            Default: 1 up to a budget of 95%, .5 above.
         strength: Weight of the penalty. Defaults to 10.
         rate: How much faster than a weight r is learned by Adam. Defaults to
             1. SGD squares it: .1 there gives the paper's hundredth.
+        start: Sparsity that r starts at, by the Gaussian law, as a share of
+            the budget. Defaults to 1: `Budget` ramps the sparsity up by
+            itself. Without it take the paper's .6.
         smallest: Weights with fewer entries stay dense. Defaults to 1000.
 
     Raises:
@@ -89,8 +69,8 @@ class LearnedThreshold(Parametrization):
     >>> import keras, keras_sparse as ks
     >>> learned = ks.LearnedThreshold("gaussian", budget=0.9)
     >>> learned.build((40, 50))
-    >>> round(learned.ratio(), 3)  # A start at .6 * .9.
-    0.739
+    >>> round(learned.ratio(), 3)
+    1.645
     """
 
     def __init__(
@@ -99,26 +79,35 @@ class LearnedThreshold(Parametrization):
         budget: float = 0.9,
         *,
         of: str = "weights",
+        p: float | None = 3.0,
+        theta: float | None = None,
         strength: float = 10.0,
         rate: float = 1.0,
+        start: float = 1.0,
         smallest: int = 1000,
         **kwargs: Any,
     ) -> None:
-        for name, value, known in (("law", law, LAWS), ("of", of, UNITS)):
+        for name, value, known in (
+            ("law", law, weight_laws.LAWS),
+            ("of", of, UNITS),
+        ):
             if value not in known:
                 raise ValueError(
                     f"Expected {name!r} to be one of {known}. Received: "
                     f"{value!r}."
                 )
-        if not (strength > 0 and rate > 0):
+        if not (strength > 0 and rate > 0 and 0 <= start <= 1):
             raise ValueError(
-                "Expected a positive strength and rate. Received: "
-                f"strength={strength!r}, rate={rate!r}."
+                "Expected a positive strength and rate, and a start in [0, 1]."
+                f" Received: strength={strength!r}, rate={rate!r}, "
+                f"start={start!r}."
             )
         super().__init__(**kwargs)
         self.law, self.of = law, of
+        self.p, self.theta = p, theta
         self.budget = check_sparsity(budget, "budget")
-        self.strength, self.rate, self.smallest = strength, rate, smallest
+        self.strength, self.rate = strength, rate
+        self.start, self.smallest = start, smallest
 
     def build(self, shape: tuple[int, ...]) -> None:
         self.size = math.prod(shape)
@@ -126,7 +115,7 @@ class LearnedThreshold(Parametrization):
         self.shared = SharedBudget([self], [1.0])
         if self.stays_dense:
             return
-        start = _deviations(0.6 * self.budget)
+        start = weight_laws.deviations(self.start * self.budget)
         self.learned = self.add_weight(
             name="learned",
             shape=(),
@@ -152,16 +141,8 @@ class LearnedThreshold(Parametrization):
 
     def density(self, w: Any) -> Any:
         """Share of the weights above the threshold, by the law."""
-        w = ops.stop_gradient(w)
         r = self.rate * ops.convert_to_tensor(self.learned)
-        kappa = ops.mean(ops.abs(w)) / _deviation(w)
-        gaussian = 1.0 - ops.erf(r * math.sqrt(1 / 2))
-        laplace = ops.exp(-r / kappa)
-        if self.law == "auto":
-            share = (kappa - LAPLACE) / (GAUSSIAN - LAPLACE)
-            share = ops.clip(share, 0.0, 1.0)
-            return share * gaussian + (1.0 - share) * laplace
-        return gaussian if self.law == "gaussian" else laplace
+        return weight_laws.density(ops.stop_gradient(w), r, self.law)
 
     def penalty(self, w: Any) -> Any | None:
         if self.shared.payer() is not self:
@@ -174,17 +155,30 @@ class LearnedThreshold(Parametrization):
             return w
         learned = ops.convert_to_tensor(self.learned)
         level = ops.convert_to_tensor(self.level)
-        threshold = level * self.rate * learned * _deviation(w)
+        threshold = (
+            level
+            * self.rate
+            * learned
+            * weight_laws.deviation(ops.stop_gradient(w))
+        )
         if not training:
             held = ops.convert_to_tensor(self.held)
             threshold = ops.where(held < 0.0, threshold, held)
-        kept = ops.abs(w) > threshold
-        value = ops.where(kept, w, ops.zeros_like(w))
+        zeros = ops.zeros_like(w)
+        if self.p is None:
+            kept = ops.abs(w) > threshold
+            value = ops.where(kept, w, zeros)
+        else:
+            value, kept = shrink(w, threshold, self.p)
         if not training:
             return value
-        slope = (value - w) / ops.maximum(learned, TINY)
-        return straight_through(value, w) + straight_through(
-            ops.zeros_like(w), learned, slope
+        slope = ops.where(kept, zeros, -w) / ops.maximum(learned, TINY)
+        theta = self.theta
+        if theta is None:
+            theta = 1.0 if self.budget <= 0.95 else 0.5
+        share = ops.where(kept, 1.0, ops.cast(theta, w.dtype))
+        return straight_through(value, w, share) + straight_through(
+            zeros, learned, slope
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -193,16 +187,10 @@ class LearnedThreshold(Parametrization):
             "law": self.law,
             "budget": self.budget,
             "of": self.of,
+            "p": self.p,
+            "theta": self.theta,
             "strength": self.strength,
             "rate": self.rate,
+            "start": self.start,
             "smallest": self.smallest,
         }
-
-
-def _deviation(w: Any) -> Any:
-    return ops.sqrt(ops.mean(ops.square(ops.stop_gradient(w)))) + TINY
-
-
-def _deviations(sparsity: float) -> float:
-    """r of the Gaussian law at a sparsity: sqrt 2 * erfinv."""
-    return statistics.NormalDist().inv_cdf((1 + sparsity) / 2)
