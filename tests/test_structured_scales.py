@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+import keras_sparse as ks
 from keras_sparse.structured import shrink
 
 
@@ -172,3 +173,36 @@ def test_a_scale_of_another_size_is_refused():
     model = functional((3,), lambda x: Wrong(OPEN)(layers.Dense(4)(x)))
     with pytest.raises(ValueError, match="each of its 4 channels"):
         shrink(model)
+
+
+def test_a_scale_along_another_axis():
+    class First(Gate):
+        axis = 1
+
+        def call(self, inputs):
+            return inputs * np.array(self.values, "float32")[:, None]
+
+    def body(x):
+        x = layers.Permute((2, 1))(layers.Conv1D(4, 2)(x))
+        x = layers.Softmax()(First(OPEN, name="gate")(x))
+        return layers.Dense(2)(layers.Flatten()(layers.Permute((2, 1))(x)))
+
+    model = functional((5, 3), body)
+    small = shrink(model)
+    assert small.get_layer("gate").scale == [[each] for each in OPEN]
+    same(model, small)
+
+
+@pytest.mark.parametrize(
+    "kind", [ks.layers.InformationBottleneck, ks.layers.LogNormalDropout]
+)
+def test_the_layers_of_this_package_are_folded(kind):
+    model = functional(
+        (6, 6, 2),
+        lambda x: layers.Dense(2)(
+            kind()(layers.Flatten()(kind()(layers.Conv2D(4, 3)(x))))
+        ),
+    )
+    small = shrink(model)
+    assert kinds(small) == ["Conv2D", "Flatten", "Dense"]
+    same(model, small)

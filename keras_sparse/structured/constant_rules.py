@@ -22,6 +22,7 @@ from keras_sparse.structured.constants import (
 from keras_sparse.structured.rules import rule_of
 from keras_sparse.structured.rules_operations import arithmetic
 from keras_sparse.structured.rules_pointwise import elementwise, shape_at
+from keras_sparse.structured.scales import scaled_axis
 from keras_sparse.structured.signals import Call
 from keras_sparse.structured.tracing import Trace
 from keras_sparse.structured.values import Values
@@ -135,7 +136,8 @@ def _scaled(found: Constants, call: Call) -> list[NDArray]:
     if id(call.operation) in found.folded:
         return [value]
     scale = np.asarray(call.operation.channel_scale(), "float64")
-    if len(scale) != len(value):
+    signal = call.inputs[0]
+    if not signal.is_followed_on(scaled_axis(call.operation, signal)):
         return [varying(call.outputs[0])]
     return [np.where(scale == 0, 0.0, value * scale)]
 

@@ -1,8 +1,9 @@
 """Layers that end as a fixed multiplication of each channel.
 
 A layer takes part by one method, `channel_scale()`: an array over its last
-axis by which it multiplies at inference, 0 for a closed channel. `shrink` puts
-the scale into neighbouring weights and drops the layer:
+axis (or its attribute `axis`) by which it multiplies at inference, 0 for a
+closed channel. `shrink` puts the scale into neighbouring weights and drops the
+layer:
 
 1. into the layer that makes the channels (or a BatchNorm on the way), through
    layers that commute with it: linear ones always, ReLU-like ones and max
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from typing import Any
 
 import keras
 import numpy as np
@@ -88,8 +90,10 @@ class Scales:
         for key in self.folded:
             found[key] = None
         for layer, scale, signal in self.left:
-            if signal.axis == len(signal.shape) - 1 and signal.ids is not None:
+            axis = scaled_axis(layer, signal)
+            if signal.is_followed_on(axis):
                 scale = scale[kept[signal.ids]]
+            scale = scale.reshape(-1, *[1] * (len(signal.shape) - 1 - axis))
             found[id(layer)] = layers.Rescaling(
                 scale.tolist(), name=layer.name, dtype=layer.dtype_policy
             )
@@ -113,7 +117,8 @@ def fold_scales(trace: Trace, values: Values) -> Scales:
             continue
         scale = np.asarray(layer.channel_scale(), "float64")
         signal = call.inputs[0]
-        size = signal.shape[-1]
+        axis = scaled_axis(layer, signal)
+        size = signal.shape[axis]
         if scale.shape != (size,):
             raise ValueError(
                 f"Expected `channel_scale()` of {layer.name!r} to return "
@@ -121,19 +126,22 @@ def fold_scales(trace: Trace, values: Values) -> Scales:
                 f"array of shape {scale.shape}."
             )
         parts = None
-        if graph.calls[id(layer)] == 1 and (
-            signal.axis == len(signal.shape) - 1
-        ):
+        if graph.calls[id(layer)] == 1 and signal.is_followed_on(axis):
             parts = graph.behind(signal, scale)
             if parts is None:
                 parts = graph.ahead(call.outputs[0], scale)
         if parts is None:
             found.left.append((layer, scale, signal))
             continue
-        for axis, factors in parts:
-            values.scale(axis, factors)
+        for held, factors in parts:
+            values.scale(held, factors)
         found.folded.add(id(layer))
     return found
+
+
+def scaled_axis(layer: Any, signal: Signal) -> int:
+    """The axis of a signal that a layer's scale lies along, from the front."""
+    return int(getattr(layer, "axis", -1)) % len(signal.shape)
 
 
 class _Neighbours:
@@ -211,10 +219,10 @@ class _Neighbours:
             if axis.layer is layer and axis.role in roles
         ]
         if signal is not None:
-            if signal.axis != len(signal.shape) - 1:
-                return None
             # A separable layer reads through its first kernel alone.
             found = found[:1]
+            if any(not np.array_equal(a.ids, signal.ids) for a, _ in found):
+                return None
         if not found or any(len(axis.ids) != len(scale) for axis, _ in found):
             return None
         return found
