@@ -6,6 +6,7 @@ python benchmarks/file_sizes.py
 from __future__ import annotations
 
 import argparse
+import itertools
 import pathlib
 import tempfile
 
@@ -13,6 +14,7 @@ from recipes import BATCH, EPOCHS, compile_for, lenet300, record
 
 BENCHMARK = "file_sizes"
 KINDS = (None, "float16", "dynamic", "int8")
+SPARSE = (None, "storage")
 
 
 def trained(sparsity, epochs, data):
@@ -57,11 +59,11 @@ def main():
     from keras_sparse import datasets
 
     data = datasets.load("mnist")
-    print("| sparsity | kind | raw KiB | gzip KiB | accuracy % |")
-    print("|---|---|---|---|---|")
+    print("| sparsity | kind | encoding | raw KiB | gzip KiB | accuracy % |")
+    print("|---|---|---|---|---|---|")
     for sparsity in options.sparsities:
         model = trained(sparsity, options.epochs, data)
-        for kind in KINDS:
+        for kind, sparse in itertools.product(KINDS, SPARSE):
             with tempfile.TemporaryDirectory() as folder:
                 report = ks.export_tflite(
                     model,
@@ -70,18 +72,21 @@ def main():
                     representative_data=data.train.x[:200],
                     inputs=data.test.x,
                     labels=data.test.y,
+                    sparse=sparse,
                 )
             row = {
                 "sparsity": sparsity,
                 "kind": kind or "float32",
+                "sparse": sparse or "dense",
                 "raw": report.raw_bytes,
                 "gzip": report.gzip_bytes,
                 "accuracy": 100 * report.accuracy["xnnpack"],
             }
             record(BENCHMARK, row)
             print(
-                f"| {sparsity:.0%} | {row['kind']} | {row['raw'] / 1024:.1f} "
-                f"| {row['gzip'] / 1024:.1f} | {row['accuracy']:.2f} |",
+                f"| {sparsity:.0%} | {row['kind']} | {row['sparse']} "
+                f"| {row['raw'] / 1024:.1f} | {row['gzip'] / 1024:.1f} "
+                f"| {row['accuracy']:.2f} |",
                 flush=True,
             )
 

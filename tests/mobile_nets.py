@@ -72,7 +72,7 @@ FIT = {
     "stride 2": {"body": lambda x: separable(x, 16, 2)},
     "5 x 5, stride 2": {"body": lambda x: separable(x, 16, 2, 5)},
     "squeeze": {"body": squeeze("sigmoid")},
-    "swish": {"body": layers.Activation("silu")},
+    "swish": {"body": lambda x: layers.Activation("silu")(x)},
     "rescaled": {"stem": lambda x: even_stem(layers.Rescaling(2.0)(x))},
     "kept and flat": {
         "head": lambda x: layers.Dense(5)(
@@ -85,7 +85,7 @@ FIT = {
 OFF = {
     "two thirds": {"sparsity": 0.6},
     "same stem": {
-        "stem": layers.Conv2D(8, 3, strides=2, padding="same"),
+        "stem": lambda x: layers.Conv2D(8, 3, strides=2, padding="same")(x),
     },
     "stride 1": {"stem": lambda x: layers.Conv2D(8, 3)(x)},
     "same, 60% zeros": {
@@ -98,29 +98,20 @@ OFF = {
 HAZARD = {
     "same, stride 2": {"body": lambda x: separable(x, 16, 2, padding="same")},
     "7 x 7": {"body": lambda x: separable(x, 16, 1, 7)},
-    "max pooling": {"body": layers.MaxPooling2D()},
-    "1x1, stride 2": {"body": layers.Conv2D(16, 1, strides=2)},
-    "3 x 3": {"body": layers.Conv2D(16, 3, padding="same")},
+    "max pooling": {"body": lambda x: layers.MaxPooling2D()(x)},
+    "1x1, stride 2": {"body": lambda x: layers.Conv2D(16, 1, strides=2)(x)},
+    "3 x 3": {"body": lambda x: layers.Conv2D(16, 3, padding="same")(x)},
     "PReLU": {
-        "body": layers.PReLU(
+        "body": lambda x: layers.PReLU(
             shared_axes=[1, 2],
             alpha_initializer=keras.initializers.Constant(0.3),
-        )
+        )(x)
     },
     "dilated": {
-        "body": layers.DepthwiseConv2D(3, dilation_rate=2, padding="same")
+        "body": lambda x: layers.DepthwiseConv2D(
+            3, dilation_rate=2, padding="same"
+        )(x)
     },
-    "unpadded": {"body": layers.DepthwiseConv2D(3)},
+    "unpadded": {"body": lambda x: layers.DepthwiseConv2D(3)(x)},
 }
 """Nets that ARM64 computes wrong, once DENSIFY is forced on them."""
-
-
-def build(options):
-    """Build a net; layer objects in the tables are cloned first."""
-    fresh = {
-        key: type(value).from_config(value.get_config())
-        if isinstance(value, layers.Layer)
-        else value
-        for key, value in options.items()
-    }
-    return mobile_net(**fresh)

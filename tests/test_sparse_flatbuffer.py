@@ -14,7 +14,7 @@ from keras_sparse.export.flatbuffer_graph import FlatbufferGraph
 from keras_sparse.export.sparse_layout import compressed, narrow, smallest
 from keras_sparse.export.tflite import export_tflite
 from keras_sparse.export.tflite_file import read_tflite
-from tests.mobile_nets import HAZARD, build, prune
+from tests.mobile_nets import HAZARD, mobile_net, prune
 
 KINDS = [None, "float16", "dynamic", "int8"]
 LIMITS = {None: 1e-5, "float16": 1e-2, "dynamic": 0.1, "int8": 0.3}
@@ -243,7 +243,7 @@ def test_auto_drops_what_is_wrong(tmp_path, monkeypatch):
 
 
 def test_densify_is_refused_with_the_reason(tmp_path):
-    model = build(HAZARD["max pooling"])
+    model = mobile_net(**HAZARD["max pooling"])
     report = export_tflite(model, tmp_path / "m.tflite", sparse="storage")
     assert "MAX_POOL_2D" in report.refused
     assert "wrong outputs on ARM64" in str(report)

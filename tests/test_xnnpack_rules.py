@@ -13,7 +13,6 @@ from tests.mobile_nets import (
     FIT,
     HAZARD,
     OFF,
-    build,
     kept_head,
     mobile_net,
     prune,
@@ -23,7 +22,7 @@ from tests.mobile_nets import (
 
 @pytest.mark.parametrize("name", FIT)
 def test_nets_that_fit(name):
-    report = xnnpack_report(build(FIT[name]))
+    report = xnnpack_report(mobile_net(**FIT[name]))
     assert report.fits and report.ready
     assert not (report.engaged or report.hazard)
     assert "Ready" in str(report)
@@ -33,7 +32,7 @@ def test_nets_that_fit(name):
 
 @pytest.mark.parametrize("name", OFF)
 def test_nets_that_compute_dense(name):
-    report = xnnpack_report(build(OFF[name]))
+    report = xnnpack_report(mobile_net(**OFF[name]))
     assert not (report.ready or report.hazard)
     assert "Computes dense" in report.verdict
 
@@ -52,7 +51,7 @@ PROBLEMS = {
 
 @pytest.mark.parametrize("name", HAZARD)
 def test_hazards_name_what_is_in_the_way(name):
-    report = xnnpack_report(build(HAZARD[name]))
+    report = xnnpack_report(mobile_net(**HAZARD[name]))
     assert report.hazard and not report.ready
     first = report.first_problem
     assert first.remedy
@@ -64,7 +63,7 @@ def test_hazards_name_what_is_in_the_way(name):
 
 def test_files(tmp_path):
     path = tmp_path / "m.tflite"
-    model = build(FIT["residual"])
+    model = mobile_net(**FIT["residual"])
     export_tflite(model, path)
     dense = xnnpack_report(path)
     assert dense.ready and not dense.engaged
@@ -128,13 +127,13 @@ def test_a_stock_model_is_made_ready(size):
     for layer in after:
         if layer.name in kernels:
             np.testing.assert_array_equal(
-                np.sort(np.ravel(layer.kernel)),
-                np.sort(np.ravel(kernels[layer.name])),
+                np.sort(layer.get_weights()[0], axis=None),
+                np.sort(kernels[layer.name], axis=None),
             )
 
 
 def test_even_padding_needs_no_turning():
-    model = build(FIT["stride 2"])
+    model = mobile_net(**FIT["stride 2"])
     rebuilt = sparse_ready(model)
     for one, other in zip(model.weights, rebuilt.weights, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -20,7 +20,7 @@ from keras_sparse.export.xnnpack_rules import (
     check_graph,
     xnnpack_report,
 )
-from tests.mobile_nets import FIT, HAZARD, OFF, build, prune
+from tests.mobile_nets import FIT, HAZARD, OFF, mobile_net, prune
 
 pytestmark = pytest.mark.skipif(
     not is_available(),
@@ -38,7 +38,7 @@ def forced(content, monkeypatch):
 
 def dense_files(table):
     for options in table.values():
-        model = build(options)
+        model = mobile_net(**options)
         signature = model_signature(model)
         yield model, signature, *convert(model, signature)
 
@@ -48,7 +48,7 @@ def dense_files(table):
 def test_every_kind_is_right(kind, quantize, tmp_path):
     keras.utils.set_random_seed(0)
     if kind == "convolutions":
-        model, shape = build(FIT["plain"]), (16, 16, 3)
+        model, shape = mobile_net(**FIT["plain"]), (16, 16, 3)
     else:
         shape = (128,)
         model = keras.Sequential(
@@ -86,7 +86,7 @@ def test_sparse_where_said_so(tmp_path):
         if "squeeze" in name or "stride 1" in name:
             continue
         for encode in (True, False):
-            model = build(options)
+            model = mobile_net(**options)
             _make_infinite(model)
             signature = model_signature(model)
             content, outputs = convert(model, signature)
@@ -152,7 +152,7 @@ def test_a_wrong_file_is_not_written(tmp_path, monkeypatch):
     path = tmp_path / "m.tflite"
     with pytest.raises(RuntimeError, match=r"Not written.*arm64 xnnpack"):
         export_tflite(
-            build(HAZARD["max pooling"]),
+            mobile_net(**HAZARD["max pooling"]),
             path,
             sparse="storage",
             verify="arm64",
@@ -161,11 +161,8 @@ def test_a_wrong_file_is_not_written(tmp_path, monkeypatch):
 
 
 def test_a_mended_model_is_sparse_and_right(tmp_path):
-    model = build(
-        {
-            "stem": OFF["same stem"]["stem"],
-            "body": HAZARD["same, stride 2"]["body"],
-        }
+    model = mobile_net(
+        stem=OFF["same stem"]["stem"], body=HAZARD["same, stride 2"]["body"]
     )
     ready = sparse_ready(model)
     path = tmp_path / "m.tflite"
