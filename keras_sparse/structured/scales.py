@@ -218,7 +218,7 @@ class _Neighbours:
             for axis in self.trace.axes.values()
             if axis.layer is layer and axis.role in roles
         ]
-        if signal is not None:
+        if signal is not None and signal.ids is not None:
             # A separable layer reads through its first kernel alone.
             found = found[:1]
             if any(not np.array_equal(a.ids, signal.ids) for a, _ in found):
