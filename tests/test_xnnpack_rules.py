@@ -141,7 +141,7 @@ def test_even_padding_needs_no_turning():
 
 def test_a_stock_mobilenet_v2_is_made_ready():
     model = keras.applications.MobileNetV2(
-        (32, 32, 3), alpha=0.35, weights=None, classes=4
+        (96, 96, 3), alpha=0.35, weights=None, classes=4
     )
     report = xnnpack_report(sparse_ready(model))
     assert report.fits

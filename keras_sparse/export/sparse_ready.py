@@ -70,7 +70,7 @@ def sparse_ready(model: keras.Model) -> keras.Model:
     """
     check_model(model)
     if isinstance(model, keras.Sequential):
-        model = keras.Model(model.inputs, model.outputs, name=model.name)
+        model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     _refuse_other_forms(model)
     turned = _looks_one_way(model)
     rebuilt = _rebuild(model, turned, dense_head=True)
