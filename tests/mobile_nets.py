@@ -63,7 +63,12 @@ def mobile_net(
     x = separable(x, 16)
     x = body(x) if body else x
     x = separable(x, 32)
-    return prune(keras.Model(image, head(x)), sparsity)
+    model = keras.Model(image, head(x))
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if len(weight.shape) == 1:  # biases that keep the ReLUs alive
+            weight.assign(rng.uniform(0.1, 0.5, weight.shape))
+    return prune(model, sparsity)
 
 
 FIT = {
