@@ -6,9 +6,9 @@ from keras import layers
 
 
 def prune(model, sparsity):
-    """Set the smallest entries of each kernel to zero."""
+    """Set the smallest entries of matrices and 1x1 kernels to zero."""
     for weight in model.trainable_weights:
-        if len(weight.shape) > 1:
+        if len(weight.shape) == 2 or tuple(weight.shape[:2]) == (1, 1):
             array = keras.ops.convert_to_numpy(weight).copy()
             size = np.abs(array)
             array[size < np.quantile(size, sparsity)] = 0
@@ -67,7 +67,7 @@ def mobile_net(
     rng = np.random.default_rng(0)
     for weight in model.weights:
         if len(weight.shape) == 1:  # biases that keep the ReLUs alive
-            weight.assign(rng.uniform(0.1, 0.5, weight.shape))
+            weight.assign(rng.uniform(0.5, 1.5, weight.shape))
     return prune(model, sparsity)
 
 
