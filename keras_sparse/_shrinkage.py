@@ -23,7 +23,7 @@ def shrink(w: Any, threshold: Any, p: float) -> tuple[Any, Any]:
     """
     size = ops.abs(w)
     kept = size > threshold
-    ratio = ops.minimum(threshold / ops.maximum(size, TINY), 1.0)
+    ratio = threshold / ops.maximum(size, ops.maximum(threshold, TINY))
     # (1 - ratio^p)^(1/p): powers are several times slower.
     factor = ops.exp(ops.log(_gap(ratio, p)) * (1 / p))
     return ops.where(kept, w * factor, ops.zeros_like(w)), kept

@@ -7,19 +7,39 @@ from typing import Any
 from keras import ops
 
 
-def straight_through(value: Any, source: Any, slope: Any = 1.0) -> Any:
-    """`value` as it is, with the gradient `slope` to `source`.
+def straight_through(value: Any, *paths: tuple[Any, Any]) -> Any:
+    """`value` as it is, with gradients of its own choice.
 
     Args:
         value: Tensor; nothing flows back through it.
-        source: Tensor of its shape, or a scalar.
-        slope: Constant factor of the gradient, a number or a tensor that
-            broadcasts with `source`.
+        *paths: Pairs of a source and its slope: the gradient of the source is
+            that of the result times the slope, summed where the source is a
+            scalar. A source is a tensor of the value's shape or a scalar; a
+            slope is a number or a tensor that broadcasts with the value.
 
     Returns:
-        A tensor of the shape of `value`, equal to it to the last bit as long
-        as `source` is finite.
+        A tensor equal to `value`.
     """
-    # A difference of exactly zero.
-    path = ops.stop_gradient(slope) * (source - ops.stop_gradient(source))
-    return ops.stop_gradient(value) + path
+    sources = [source for source, _ in paths]
+    slopes = [
+        ops.stop_gradient(ops.cast(slope, value.dtype)) for _, slope in paths
+    ]
+    return _passed(ops.stop_gradient(value), *sources, *slopes)
+
+
+@ops.custom_gradient
+def _passed(value: Any, *tensors: Any) -> tuple[Any, Any]:
+    half = len(tensors) // 2
+    sources, slopes = tensors[:half], tensors[half:]
+
+    def gradient(*args: Any, upstream: Any = None) -> tuple[Any, ...]:
+        if upstream is None:
+            (upstream,) = args
+        gradients = [upstream * slope for slope in slopes]
+        for number, source in enumerate(sources):
+            if len(source.shape) == 0:
+                gradients[number] = ops.sum(gradients[number])
+        constants = [ops.zeros_like(each) for each in (value, *slopes)]
+        return constants[0], *gradients, *constants[1:]
+
+    return value, gradient

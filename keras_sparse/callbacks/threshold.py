@@ -101,26 +101,45 @@ class Threshold(Prune):
         step = self._iterations()
         sparsity = self._sparsity(step)
         if sparsity is not None and step >= self.schedule.begin:
-            self._set_masks(sparsity)
+            self._set_exactly(sparsity)
             self._part_ties()
         return step
 
     def _set_masks(self, sparsity: float) -> None:
-        _surgery.sync_state(self.model)
-        sizes = {
-            path: np.abs(_surgery.to_numpy(_surgery.read(each.raw)))
-            for path, (each, _) in self._feathers.items()
-        }
+        sizes = self._sizes()
+        total = sum(size.size for size in sizes.values())
+        zeros = zero_count(total, sparsity)
+        if self.allocation is not allocations.global_ or not zeros:
+            self._set_exactly(sparsity)
+            return
+        # One selection instead of two; layers are counted at an epoch's end.
+        threshold = kth_smallest(sizes.values(), zeros)
+        for _, feather in self._feathers.values():
+            feather.set_threshold(threshold, final=self._final(sparsity))
+
+    def _set_exactly(self, sparsity: float) -> None:
+        """Sets thresholds to the count of zeros that each layer is due."""
+        sizes = self._sizes()
         shares = allocations.get(self.allocation)(sizes, sparsity, scores=sizes)
-        final = self.schedule.final
         for path, (_, feather) in self._feathers.items():
             size = sizes[path]
             zeros = zero_count(size.size, shares[path])
             feather.set_threshold(
                 kth_smallest([size], zeros) if zeros else 0.0,
-                final=sparsity if final is None else final,
+                final=self._final(sparsity),
             )
             self._zeros[path] = zeros
+
+    def _sizes(self) -> dict[str, NDArray]:
+        _surgery.sync_state(self.model)
+        return {
+            path: np.abs(_surgery.to_numpy(_surgery.read(each.raw)))
+            for path, (each, _) in self._feathers.items()
+        }
+
+    def _final(self, sparsity: float) -> float:
+        final = self.schedule.final
+        return sparsity if final is None else final
 
     def _part_ties(self) -> None:
         for path, (each, feather) in self._feathers.items():

@@ -90,11 +90,9 @@ class Feather(Parametrization):
 
     def call(self, w: Any, training: bool | None = None) -> Any:
         threshold = ops.cast(self.threshold, w.dtype)
-        value, kept = shrink(w, threshold, self.p)
-        if not training:
-            return value
+        value, kept = shrink(ops.stop_gradient(w), threshold, self.p)
         slope = ops.where(kept, 1.0, ops.cast(self.share, w.dtype))
-        return straight_through(value, w, slope)
+        return straight_through(value, (w, slope))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "p": self.p, "theta": self.theta}

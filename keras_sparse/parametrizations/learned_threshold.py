@@ -153,33 +153,26 @@ class LearnedThreshold(Parametrization):
     def call(self, w: Any, training: bool | None = None) -> Any:
         if self.stays_dense:
             return w
+        fixed = ops.stop_gradient(w)
         learned = ops.convert_to_tensor(self.learned)
         level = ops.convert_to_tensor(self.level)
-        threshold = (
-            level
-            * self.rate
-            * learned
-            * weight_laws.deviation(ops.stop_gradient(w))
-        )
+        threshold = level * self.rate * ops.stop_gradient(learned)
+        threshold = threshold * weight_laws.deviation(fixed)
         if not training:
             held = ops.convert_to_tensor(self.held)
             threshold = ops.where(held < 0.0, threshold, held)
         zeros = ops.zeros_like(w)
         if self.p is None:
-            kept = ops.abs(w) > threshold
-            value = ops.where(kept, w, zeros)
+            kept = ops.abs(fixed) > threshold
+            value = ops.where(kept, fixed, zeros)
         else:
-            value, kept = shrink(w, threshold, self.p)
-        if not training:
-            return value
-        slope = ops.where(kept, zeros, -w) / ops.maximum(learned, TINY)
+            value, kept = shrink(fixed, threshold, self.p)
         theta = self.theta
         if theta is None:
             theta = 1.0 if self.budget <= 0.95 else 0.5
         share = ops.where(kept, 1.0, ops.cast(theta, w.dtype))
-        return straight_through(value, w, share) + straight_through(
-            zeros, learned, slope
-        )
+        slope = ops.where(kept, zeros, -fixed) / ops.maximum(learned, TINY)
+        return straight_through(value, (w, share), (learned, slope))
 
     def get_config(self) -> dict[str, Any]:
         return {

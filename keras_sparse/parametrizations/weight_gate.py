@@ -96,12 +96,9 @@ class WeightGate(Parametrization):
 
     def call(self, w: Any, training: bool | None = None) -> Any:
         gates = ops.convert_to_tensor(self.gates)
-        value = ops.where(gates >= 0.5, w, ops.zeros_like(w))
-        if not training:
-            return value
-        return value + straight_through(
-            ops.zeros_like(w), gates, ops.stop_gradient(w)
-        )
+        is_open = gates >= 0.5
+        value = ops.where(is_open, w, ops.zeros_like(w))
+        return straight_through(value, (w, is_open), (gates, w))
 
     def get_config(self) -> dict[str, Any]:
         return {
