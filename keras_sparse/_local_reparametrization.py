@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from keras_sparse._sparse_layer import Attached
 
 # Keeps the gradient of the square root finite where no input reaches.
-TINY = 1e-8
+TINY = 1e-14
 _IDENTITY = keras.activations.linear
 
 

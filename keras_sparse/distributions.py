@@ -38,6 +38,8 @@ def tfp() -> types.ModuleType:
     if backend == "jax":
         try:
             from tensorflow_probability.substrates import jax as substrate
+
+            substrate.distributions  # noqa: B018 - loads it, or fails
         except (ImportError, AttributeError) as error:
             import jax
 

@@ -170,10 +170,61 @@ def threads_do_not_meet():
     assert layer.kernel is raw
 
 
+def bayesian_weights_train_or_say_why_not(folder):
+    try:
+        ks.Gaussian()
+    except ImportError as error:
+        assert keras.backend.backend() != "tensorflow"
+        assert "tensorflow-probability" in str(error), error
+        return
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(64, 8, 8, 3)).astype("float32")
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.Conv2D(4, 3, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2),
+        ]
+    )
+    ks.sparsify(model, ks.Gaussian(log_sigma2=-6.0), verbose=False)
+    model.compile("adam", "mse")
+    history = model.fit(
+        x,
+        x[:, 0, 0, :2],
+        batch_size=8,
+        epochs=4,
+        verbose=0,
+        callbacks=[
+            ks.callbacks.Anneal(begin=0, end=16),
+            ks.callbacks.SparsityLogger(),
+        ],
+    ).history
+    assert history["beta"][-1] == 1.0
+    assert history["kl"][-1] < history["kl"][0]
+    each = [p for _, _, p in ks.parametrized(model)]
+    assert [p.local for p in each] == [False, True]
+    for p in each:
+        assert 1 / float(p.per_example) == 64
+        assert np.ptp(keras.ops.convert_to_numpy(p.log_sigma2)) > 0
+    samples = ks.predict_samples(model, x[:4], n=3)
+    assert np.ptp(samples, axis=0).min() > 0
+    sparse = model.predict(x, verbose=0)
+    ks.save(model, f"{folder}/bayes.keras")
+    loaded = keras.saving.load_model(f"{folder}/bayes.keras")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), sparse)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the optimizer is the old one's
+        ks.strip(model)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), sparse)
+
+
 if __name__ == "__main__":
     sparse_life(sys.argv[1])
     bidirectional_obeys_its_masks()
     every_moment_of_training_is_sparse(sys.argv[1])
     parametrizations_train(sys.argv[1])
     threads_do_not_meet()
+    bayesian_weights_train_or_say_why_not(sys.argv[1])
     print("held on", keras.backend.backend())

@@ -78,5 +78,5 @@ def bit_widths(model: keras.layers.Layer) -> dict[str, BitWidth]:
 
 def _exponent_bits(largest: float) -> int:
     # The published formula has no value where all weights are below 0.5.
-    powers = math.log2(largest) + 1.0 if largest > 0.5 else 0.0
-    return math.ceil(math.log2(powers + 1.0) + 1.0)
+    powers = max(1.0, math.log2(largest) + 1.0) if largest > 0 else 1.0
+    return math.ceil(math.log2(powers) + 1.0)

@@ -30,16 +30,18 @@ def predict_samples(
 
     Args:
         model: A model with `Gaussian` weights, before `strip`.
-        x: Inputs as for `predict`.
+        x: An array of inputs, or a list or dict of arrays.
         n: Number of draws, at least 1.
-        batch_size: Of each prediction, where the inputs are arrays.
+        batch_size: Of each prediction; weights that are not local are the
+            same for a batch.
 
     Returns:
         Arrays in the structure of the outputs, each of shape (n, examples,
         ...).
 
     Raises:
-        ValueError: If `n` is below 1 or the model has no Bayesian weights.
+        ValueError: If `n` is below 1, the model has no Bayesian weights, or
+            the inputs are a stream.
 
     Example:
 
@@ -52,8 +54,40 @@ def predict_samples(
     if n < 1:
         raise ValueError(f"Expected n to be at least 1. Received: {n!r}.")
     gaussian_weights(model)
+    batches = _batches(x, batch_size)
     with _surgery.own_predict_function(model), noise_in_predictions():
-        draws = [
-            model.predict(x, batch_size=batch_size, verbose=0) for _ in range(n)
-        ]
-    return keras.tree.map_structure(lambda *each: np.stack(each), *draws)
+        flat = model.predict(_Repeated(batches, n), verbose=0)
+    return keras.tree.map_structure(
+        lambda each: each.reshape(n, -1, *each.shape[1:]), flat
+    )
+
+
+def _batches(x: Any, batch_size: int) -> list[Any]:
+    if hasattr(x, "__iter__") and not hasattr(x, "__len__"):
+        raise ValueError(
+            "Expected inputs that can be gone through several times: arrays. "
+            f"Received: {type(x).__name__}."
+        )
+    arrays = keras.tree.map_structure(np.asarray, x)
+    size = len(keras.tree.flatten(arrays)[0])
+    return [
+        keras.tree.map_structure(
+            lambda a, b=begin: a[b : b + batch_size], arrays
+        )
+        for begin in range(0, size, batch_size)
+    ]
+
+
+class _Repeated(keras.utils.PyDataset):
+    """All batches, n times over, for one call of `predict`."""
+
+    def __init__(self, batches: list[Any], n: int) -> None:
+        super().__init__()
+        self.batches = batches
+        self.n = n
+
+    def __len__(self) -> int:
+        return self.n * len(self.batches)
+
+    def __getitem__(self, index: int) -> tuple[Any]:
+        return (self.batches[index % len(self.batches)],)

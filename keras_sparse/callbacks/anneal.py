@@ -131,7 +131,7 @@ class Anneal(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if logs is not None:
             _surgery.sync_state(self.model)
-            nats = sum(float(layer.nats()) for layer in self._layers)
+            nats = sum(_number(layer.nats()) for layer in self._layers)
             logs.update(kl=nats, beta=self._beta)
 
     def _find_ramp(self) -> tuple[int, int]:
@@ -183,5 +183,5 @@ def penalized(model: keras.layers.Layer) -> list[Any]:
     return [layer for layer in layers if isinstance(layer, PerExample)]
 
 
-def _number(variable: keras.Variable) -> float:
-    return float(keras.ops.convert_to_numpy(variable))
+def _number(value: Any) -> float:
+    return float(keras.ops.convert_to_numpy(value))
