@@ -90,7 +90,7 @@ class Feather(Parametrization):
 
     def call(self, w: Any, training: bool | None = None) -> Any:
         threshold = ops.cast(self.threshold, w.dtype)
-        value, kept = shrink(ops.stop_gradient(w), threshold, self.p)
+        value, kept = shrink(ops.stop_gradient(w), threshold, self.p, training)
         slope = ops.where(kept, 1.0, ops.cast(self.share, w.dtype))
         return straight_through(value, (w, slope))
 

@@ -166,7 +166,7 @@ class LearnedThreshold(Parametrization):
             kept = ops.abs(fixed) > threshold
             value = ops.where(kept, fixed, zeros)
         else:
-            value, kept = shrink(fixed, threshold, self.p)
+            value, kept = shrink(fixed, threshold, self.p, training)
         theta = self.theta
         if theta is None:
             theta = 1.0 if self.budget <= 0.95 else 0.5
