@@ -11,10 +11,10 @@ import keras
 import keras_sparse as ks
 from keras_sparse import datasets
 
-HELD_OUT = 5000 if datasets.load("mnist").name == "mnist" else 200
 data = datasets.load("mnist")
-x, y = data.train.x[:-HELD_OUT], data.train.y[:-HELD_OUT]
-held_out = (data.train.x[-HELD_OUT:], data.train.y[-HELD_OUT:])
+split = int(0.9 * len(data.train.x))
+x, y = data.train.x[:split], data.train.y[:split]
+held_out = (data.train.x[split:], data.train.y[split:])
 
 model = keras.Sequential(
     [
@@ -56,7 +56,7 @@ print({path: bits.total for path, bits in ks.bit_widths(model).items()})
 samples = ks.predict_samples(model, data.test.x[:1], n=20)
 print("logits", samples.mean(0).round(1), "+-", samples.std(0).round(1))
 
-ks.strip(model).compile()
+ks.strip(model)
 print(ks.summary(model))
 report = ks.export_tflite(
     model, "bayesian.tflite", inputs=data.test.x, labels=data.test.y

@@ -48,9 +48,7 @@ train(model, 1e-3, epochs=2)
 
 logger = ks.callbacks.SparsityLogger()
 ks.sparsify(model, ks.Gaussian(log_sigma2=-8.0), exclude="dense_1")
-model.compiled = False
 train(model, 2e-3, epochs=6, callbacks=[ks.callbacks.Anneal(), logger])
-model.compiled = False
 ks.strip(model)
 
 ks.sparsify(model, ks.Mask(keep_zeros=True), exclude="dense_1")

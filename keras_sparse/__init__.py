@@ -9,6 +9,7 @@ from keras_sparse import (
     schedules,
     scores,
     sequential,
+    structured,
 )
 from keras_sparse.bayesian import (
     bit_widths,
@@ -16,7 +17,12 @@ from keras_sparse.bayesian import (
     plot_log_alpha,
     predict_samples,
 )
-from keras_sparse.export import benchmark_tflite, export_tflite
+from keras_sparse.export import (
+    benchmark_tflite,
+    export_tflite,
+    sparse_ready,
+    xnnpack_report,
+)
 from keras_sparse.layers import register_adapter
 from keras_sparse.parametrizations import (
     Feather,
@@ -66,7 +72,10 @@ __all__ = [
     "schedules",
     "scores",
     "sequential",
+    "sparse_ready",
     "sparsify",
     "strip",
+    "structured",
     "summary",
+    "xnnpack_report",
 ]

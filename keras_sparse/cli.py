@@ -56,6 +56,9 @@ def _export(options: argparse.Namespace) -> Any:
         options.output,
         quantize=options.quantize,
         representative_data=data,
+        sparse=options.sparse,
+        objective=options.objective,
+        verify=options.verify,
     )
 
 
@@ -99,6 +102,24 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("output", help="the .tflite file to write")
     export.add_argument(
         "--quantize", choices=("float16", "dynamic", "int8"), default=None
+    )
+    export.add_argument(
+        "--sparse",
+        choices=("storage", "fast", "auto"),
+        default=None,
+        help="hold zeros in a sparse encoding",
+    )
+    export.add_argument(
+        "--objective",
+        choices=("bytes", "gzip", "latency"),
+        default="bytes",
+        help="what --sparse auto keeps the best of",
+    )
+    export.add_argument(
+        "--verify",
+        choices=("arm64",),
+        default=None,
+        help="also run the file on an emulated ARM64 processor",
     )
     export.add_argument(
         "--representative-data",

@@ -2,6 +2,7 @@
 
 import faulthandler
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -97,6 +98,44 @@ def attention_with_dropout(strategy):
         assert (kernel == 0).sum() == round(0.8 * kernel.size)
 
 
+def bayesian_weights(strategy, folder):
+    x, y = data(6, 6, 2)
+    with strategy.scope():
+        model = keras.Sequential(
+            [
+                keras.Input((6, 6, 2)),
+                keras.layers.Conv2D(4, 3),
+                keras.layers.Flatten(),
+                keras.layers.Dense(3),
+            ]
+        )
+    ks.sparsify(model, ks.Gaussian(log_sigma2=-4.0), verbose=False)
+    with strategy.scope():
+        model.compile(
+            "adam",
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+    anneal = ks.callbacks.Anneal(begin=0, end=6)
+    history = model.fit(
+        x, y, batch_size=8, epochs=3, verbose=0, callbacks=[anneal]
+    ).history
+    assert history["beta"] == [0.5, 1.0, 1.0]
+    for _, _, gaussian in ks.parametrized(model):
+        np.testing.assert_allclose(1 / gaussian.per_example.numpy(), 32)
+        first, second = (v.numpy() for v in gaussian.log_sigma2.value.values)
+        np.testing.assert_array_equal(first, second)
+        noise = strategy.run(lambda g=gaussian: g.normal((50,))).values
+        assert not np.allclose(noise[0], noise[1])
+    sparse = model.predict(x, verbose=0)
+    ks.save(model, f"{folder}/b.keras")
+    loaded = keras.saving.load_model(f"{folder}/b.keras")
+    np.testing.assert_allclose(loaded.predict(x, verbose=0), sparse, atol=1e-6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the optimizer is the old one's
+        ks.strip(model)
+    np.testing.assert_allclose(model.predict(x, verbose=0), sparse, atol=1e-6)
+
+
 class Counted(keras.layers.Dense):
     """Makes the replicas wait for each other inside `call`."""
 
@@ -137,5 +176,6 @@ if __name__ == "__main__":
     convolutional(mirrored, sys.argv[1])
     recurrent_with_dropout(mirrored)
     attention_with_dropout(mirrored)
+    bayesian_weights(mirrored, sys.argv[1])
     replicas_that_wait_for_each_other(mirrored)
     print("held on two devices")

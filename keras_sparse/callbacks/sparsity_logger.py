@@ -15,12 +15,15 @@ from keras_sparse._traversal import walk
 class SparsityLogger(keras.callbacks.Callback):
     """Adds the measured sparsity to `logs` at the end of each epoch.
 
-    The progress bar, `History` and TensorBoard show it; callbacks that are to
-    see it stand after this one in the list.
+    `"sparsity"` is the fraction of zeros among the parametrized weights, as
+    `strip` would leave them, and `"compression"` all of them over those that
+    are not zero; biases are not counted. The progress bar, `History` and
+    TensorBoard show them; callbacks that are to see them stand after this one
+    in the list.
 
     Args:
         per_layer: Whether to add `"sparsity/<layer>/<weight>"` for each weight
-            beside the overall `"sparsity"`.
+            beside the overall ones.
     """
 
     def __init__(self, per_layer: bool = False) -> None:
@@ -48,7 +51,11 @@ def measured_sparsity(
         zeros, total = zeros + here, total + value.size
         if per_layer:
             logs[f"sparsity/{path}"] = here / value.size
-    return {"sparsity": zeros / max(total, 1), **logs}
+    return {
+        "sparsity": zeros / max(total, 1),
+        "compression": total / max(total - zeros, 1),
+        **logs,
+    }
 
 
 def _weights(model: keras.layers.Layer) -> list[tuple[str, Any]]:

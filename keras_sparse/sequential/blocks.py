@@ -58,7 +58,8 @@ def find_blocks(
 
 def _by_rules(model: keras.Model, rules: Sequence[Filter]) -> list[Block]:
     layers = [x for x in walk(model) if not isinstance(x, keras.Model)]
-    found, taken = [], {}
+    found: list[Block] = []
+    taken: dict[int, Filter] = {}
     for rule in rules:
         members = matching(layers, rule, "blocks")
         for layer in members:
