@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export KERAS_SPARSE_ARM64 ?= $(CURDIR)/.venv/arm64
 
- check setup clean
+.PHONY: demo test test-backends test-arm64 check setup clean
 
 demo: setup           ## train, prune and export LeNet-5; under three minutes
 	$(BIN)/keras-sparse demo
