@@ -51,6 +51,9 @@ def call_locally(
         A tensor, as the layer returns it.
     """
     activation = layer.activation
+    if not args:
+        args = (kwargs["inputs"],)
+        kwargs = {k: v for k, v in kwargs.items() if k != "inputs"}
     with _exchanged(layer, activation=_IDENTITY):
         means = call(layer, *args, **kwargs)
         with (

@@ -6,41 +6,56 @@ layer. It hangs on a variable instead, as a regularizer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 from keras_sparse import _surgery
+from keras_sparse.parametrizations.parametrization import Parametrization
 
 if TYPE_CHECKING:
     from keras.layers import Layer as _Layer
-
-    from keras_sparse.parametrizations.parametrization import Parametrization
 else:
     _Layer = object
 
 
 class PenaltyOfWeight:
-    """Asks a parametrization for the penalty of its raw weight."""
+    """Asks a parametrization for the penalty of its raw weight.
+
+    Args:
+        parametrization: The parametrization.
+        raw: The weight.
+        also: The regularizer that the variable has already, if any.
+    """
 
     def __init__(
-        self, parametrization: Parametrization, raw: keras.Variable
+        self,
+        parametrization: Parametrization,
+        raw: keras.Variable,
+        also: Callable[[Any], Any] | None,
     ) -> None:
         self.parametrization = parametrization
         self.raw = raw
+        self.also = also
 
     def __call__(self, variable: Any) -> Any:
         penalty = self.parametrization.penalty(_surgery.read(self.raw))
-        if penalty is None:
-            return keras.ops.zeros((), "float32")
-        return penalty
+        total = keras.ops.zeros((), "float32") if penalty is None else penalty
+        return total if self.also is None else total + self.also(variable)
 
 
 def hang_penalty(parametrization: Parametrization, raw: keras.Variable) -> None:
     """Puts the penalty into `model.losses`, once."""
     variables = parametrization.trainable_variables
-    if variables:
-        variables[0].regularizer = PenaltyOfWeight(parametrization, raw)
+    if (
+        variables
+        and type(parametrization).penalty is not Parametrization.penalty
+    ):
+        carrier = variables[0]
+        carrier.regularizer = PenaltyOfWeight(
+            parametrization, raw, carrier.regularizer
+        )
 
 
 class PerExample(_Layer):

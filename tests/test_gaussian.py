@@ -195,6 +195,12 @@ def test_gradients_reach_means_and_variances():
     assert all(np.abs(np.asarray(g)).min() > 0 for g in gradients)
 
 
+def test_inputs_by_keyword():
+    model = dense_model(log_sigma2=-1.0)
+    noisy = model.layers[0](inputs=np.ones((2, 4), "float32"), training=True)
+    assert not np.allclose(noisy[0], noisy[1])
+
+
 def test_evaluation_drops_noise_and_what_is_only_noise():
     layer, gaussian = only(model := dense_model())
     layer._kernel.assign(tf.fill((4, 3), 0.5))
