@@ -7,17 +7,12 @@ layer. It hangs on a variable instead, as a regularizer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
 from keras_sparse import _surgery
 from keras_sparse.parametrizations.parametrization import Parametrization
-
-if TYPE_CHECKING:
-    from keras.layers import Layer as _Layer
-else:
-    _Layer = object
 
 
 class PenaltyOfWeight:
@@ -56,54 +51,3 @@ def hang_penalty(parametrization: Parametrization, raw: keras.Variable) -> None:
         carrier.regularizer = PenaltyOfWeight(
             parametrization, raw, carrier.regularizer
         )
-
-
-class PerExample(_Layer):
-    """Mixin of layers with a penalty in units of one example: beta / N.
-
-    `callbacks.Anneal` sets both: N, the number of training examples, where
-    `fit` tells it, and beta, which ramps up.
-
-    Args:
-        train_size: N, a positive integer. Default: left to the callback;
-            until it is known the penalty is zero.
-        **kwargs: Arguments of the layer.
-    """
-
-    def __init__(self, *, train_size: int | None = None, **kwargs: Any) -> None:
-        if train_size is not None and train_size < 1:
-            raise ValueError(
-                "Expected `train_size`, the number of training examples, to "
-                f"be positive. Received: {train_size}."
-            )
-        super().__init__(**kwargs)
-        self.train_size = train_size
-
-    def add_penalty_scale(self) -> None:
-        """Creates beta and 1 / N; call it in `build`."""
-        per_example = 1.0 / self.train_size if self.train_size else 0.0
-        for name, value in (("beta", 1.0), ("per_example", per_example)):
-            variable = self.add_weight(
-                name=name,
-                shape=(),
-                initializer=keras.initializers.Constant(value),
-                dtype="float32",
-                trainable=False,
-                autocast=False,
-            )
-            setattr(self, name, variable)
-
-    def nats(self) -> Any:
-        """What is paid for the whole data set at beta = 1."""
-        raise NotImplementedError(
-            f"Expected {type(self).__name__} to say what it pays. Received a "
-            "class without the method `nats()`. Add it."
-        )
-
-    def scaled(self, penalty: Any) -> Any:
-        """The penalty, in nats over the data set, as a part of the loss."""
-        beta = keras.ops.convert_to_tensor(self.beta)
-        return penalty * beta * keras.ops.convert_to_tensor(self.per_example)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "train_size": self.train_size}

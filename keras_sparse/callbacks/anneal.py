@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_sparse import _surgery
-from keras_sparse._penalty import PerExample
+from keras_sparse._per_example import PerExample
 
 # Into how many equal steps a ramp is cut; each is an assignment.
 RAMP = 200

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_sparse._noise import NoiseSeed
-from keras_sparse._penalty import PerExample
+from keras_sparse._per_example import PerExample
 
 
 class StochasticScale(PerExample, keras.layers.Layer):

@@ -8,7 +8,7 @@ import keras
 
 from keras_sparse import _surgery, priors
 from keras_sparse._noise import NoiseSeed, is_noisy
-from keras_sparse._penalty import PerExample
+from keras_sparse._per_example import PerExample
 from keras_sparse.distributions import tfp
 from keras_sparse.parametrizations.parametrization import Parametrization
 

@@ -10,7 +10,7 @@ import keras
 from keras_sparse import _surgery
 from keras_sparse._between import Between
 from keras_sparse._noise import NoiseSeed
-from keras_sparse._penalty import PerExample
+from keras_sparse._per_example import PerExample
 from keras_sparse.parametrizations.parametrization import Parametrization
 
 TEMPERATURE = 2 / 3
