@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from keras_sparse import _surgery
+
 if TYPE_CHECKING:
     from keras.layers import Layer as _Layer
 else:
@@ -61,3 +63,9 @@ class PerExample(_Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "train_size": self.train_size}
+
+
+def penalized(model: keras.layers.Layer) -> list[Any]:
+    """The layers and parametrizations that pay per example."""
+    layers = _surgery.all_layers(model)
+    return [layer for layer in layers if isinstance(layer, PerExample)]

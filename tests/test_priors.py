@@ -208,7 +208,7 @@ def test_config_round_trip(prior):
         (lambda: ks.priors.ARD(concentration=0.5), "at least 1"),
         (lambda: ks.priors.Normal(scale=0.0), "positive scale"),
         (lambda: built(ks.priors.GroupARD("rows"), (2, 3)), "'outputs'"),
-        (lambda: built(ks.priors.GroupARD(2), (2, 3)), "rank 2"),
+        (lambda: built(ks.priors.GroupARD(2), (2, 3)), "2 axes"),
         (lambda: ks.priors.HalfCauchy(tau=0.0), "positive tau"),
     ],
 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_sparse import _surgery
 from keras_sparse._noise import noise_in_predictions
-from keras_sparse.bayesian.weights import gaussian_weights
+from keras_sparse._per_example import penalized
 
 
 def predict_samples(
@@ -17,11 +17,11 @@ def predict_samples(
 ) -> Any:
     """Predictions under `n` draws of the weights from their posterior.
 
-    Only Bayesian weights are random: dropout is off and BatchNorm uses its
-    moving averages, as in `predict`. Where a layer is reparametrised locally
-    (`Gaussian.local`), every example has weights of its own: spreads over the
-    first axis are those of the posterior, differences between examples of
-    one draw are not.
+    Only Bayesian weights and gates are random: dropout is off and BatchNorm
+    uses its moving averages, as in `predict`. Where a layer is reparametrised
+    locally (`Gaussian.local`), every example has weights of its own: spreads
+    over the first axis are those of the posterior, differences between
+    examples of one draw are not.
 
     A log-uniform posterior is improper, and its spread is no measure of
     belief (Hron, Matthews and Ghahramani, 2018). Take `priors.Normal` or
@@ -29,7 +29,8 @@ def predict_samples(
     the calibration on held-out data.
 
     Args:
-        model: A model with `Gaussian` weights, before `strip`.
+        model: A model with `Gaussian` or `HardConcrete` weights, before
+            `strip`, or with `LogNormalDropout` or `InformationBottleneck`.
         x: An array of inputs, or a list or dict of arrays.
         n: Number of draws, at least 1.
         batch_size: Of each prediction; weights that are not local are the
@@ -53,7 +54,11 @@ def predict_samples(
     """
     if n < 1:
         raise ValueError(f"Expected n to be at least 1. Received: {n!r}.")
-    gaussian_weights(model)
+    if not penalized(model):
+        raise ValueError(
+            "Expected a model with Bayesian weights or layers. Received one "
+            "without. After `strip` only the means are left: ask before."
+        )
     batches = _batches(x, batch_size)
     with _surgery.own_predict_function(model), noise_in_predictions():
         flat = model.predict(_Repeated(batches, n), verbose=0)

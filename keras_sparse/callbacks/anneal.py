@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_sparse import _surgery
-from keras_sparse._per_example import PerExample
+from keras_sparse._per_example import penalized
 
 # Into how many equal steps a ramp is cut; each is an assignment.
 RAMP = 200
@@ -175,12 +175,6 @@ class Anneal(keras.callbacks.Callback):
     def _set_train_size(self, size: float) -> None:
         for layer in self._layers:
             layer.per_example.assign(1.0 / size)
-
-
-def penalized(model: keras.layers.Layer) -> list[Any]:
-    """The layers and parametrizations that pay per example."""
-    layers = _surgery.all_layers(model)
-    return [layer for layer in layers if isinstance(layer, PerExample)]
 
 
 def _number(value: Any) -> float:

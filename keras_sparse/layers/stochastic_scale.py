@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_sparse._noise import NoiseSeed
+from keras_sparse._noise import NoiseSeed, is_noisy
 from keras_sparse._per_example import PerExample
 
 
@@ -109,7 +109,7 @@ class StochasticScale(PerExample, keras.layers.Layer):
         axis = self._position(inputs.shape)
         spread = [1] * len(inputs.shape)
         spread[axis] = inputs.shape[axis]
-        if training and self.trainable:
+        if is_noisy(training) and self.trainable:
             batch = keras.ops.shape(inputs)[0]
             scale = self.sample((batch, inputs.shape[axis]))
             spread[0] = -1

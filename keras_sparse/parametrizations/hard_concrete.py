@@ -8,8 +8,9 @@ from typing import Any
 import keras
 
 from keras_sparse import _surgery
+from keras_sparse._axes import Axis, checked_axis, group_axes
 from keras_sparse._between import Between
-from keras_sparse._noise import NoiseSeed
+from keras_sparse._noise import NoiseSeed, is_noisy
 from keras_sparse._per_example import PerExample
 from keras_sparse.parametrizations.parametrization import Parametrization
 
@@ -77,7 +78,7 @@ class HardConcrete(PerExample, Parametrization):
 
     def __init__(
         self,
-        axis: str | int | tuple[int, ...] | None = None,
+        axis: Axis | None = None,
         *,
         weight: float = 1.0,
         weight_decay: float = 0.0,
@@ -88,7 +89,7 @@ class HardConcrete(PerExample, Parametrization):
         **kwargs: Any,
     ) -> None:
         super().__init__(train_size=train_size, **kwargs)
-        self.axis = _checked(axis)
+        self.axis = None if axis is None else checked_axis(axis)
         in_range = min(weight, weight_decay) >= 0 and rate > 0
         if not (in_range and 0 < drop_rate < 1):
             raise ValueError(
@@ -105,10 +106,13 @@ class HardConcrete(PerExample, Parametrization):
         self.noise_seed = NoiseSeed(seed)
 
     def build(self, shape: tuple[int, ...]) -> None:
-        kept = self._axes(len(shape))
+        rank = len(shape)
+        kept = tuple(range(rank))
+        if self.axis is not None:
+            kept = group_axes(self.axis, rank, self.inputs, self.outputs)
         gates = tuple(n if i in kept else 1 for i, n in enumerate(shape))
         self.group_size = math.prod(shape) // math.prod(gates)
-        self.reduced = tuple(i for i in range(len(shape)) if i not in kept)
+        self.reduced = tuple(i for i in range(rank) if i not in kept)
         start = math.log(1 - self.drop_rate) - math.log(self.drop_rate)
         self.log_alpha = self.add_weight(
             name="log_alpha",
@@ -123,7 +127,7 @@ class HardConcrete(PerExample, Parametrization):
         self.add_penalty_scale()
 
     def call(self, w: Any, training: bool | None = None) -> Any:
-        drawn = training and self.trainable
+        drawn = is_noisy(training) and self.trainable
         return w * (self._sample() if drawn else self.gate())
 
     def gate(self) -> Any:
@@ -170,36 +174,6 @@ class HardConcrete(PerExample, Parametrization):
         logits = keras.ops.log(u) - keras.ops.log1p(-u)
         logits = logits + self.rate * self.log_alpha
         return _stretched(keras.ops.sigmoid(logits / TEMPERATURE))
-
-    def _axes(self, rank: int) -> tuple[int, ...]:
-        """The axes along which gates differ, not negative."""
-        if self.axis is None:
-            return tuple(range(rank))
-        axes = {"outputs": self.outputs, "inputs": self.inputs}.get(
-            self.axis, self.axis
-        )
-        axes = (axes,) if isinstance(axes, int) else axes
-        if not all(-rank <= axis < rank for axis in axes):
-            raise ValueError(
-                f"Expected axes of a weight with {rank} axes. "
-                f"Received: axis={self.axis!r}. Choose another, or leave the "
-                "weight out with `exclude`."
-            )
-        return tuple(axis % rank for axis in axes)
-
-
-def _checked(axis: Any) -> Any:
-    if isinstance(axis, list):  # as JSON returns a tuple
-        axis = tuple(axis)
-    numbers = axis if isinstance(axis, tuple) else (axis,)
-    if axis in (None, "outputs", "inputs") or all(
-        isinstance(number, int) for number in numbers
-    ):
-        return axis
-    raise ValueError(
-        "Expected `axis` to be None, 'outputs', 'inputs', an integer or a "
-        f"tuple of them. Received: {axis!r}."
-    )
 
 
 def _stretched(s: Any) -> Any:

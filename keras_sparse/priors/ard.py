@@ -6,8 +6,9 @@ from typing import Any
 
 import keras
 
+from keras_sparse._axes import Axis, checked_axis
 from keras_sparse.distributions import families, tfp
-from keras_sparse.priors.prior import Axis, Prior, log_square, reduced_axes
+from keras_sparse.priors.prior import Prior, log_square, reduced_axes
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
@@ -97,7 +98,7 @@ class GroupARD(ARD):
 
     def __init__(self, axis: Axis = "outputs", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.axis = axis
+        self.axis = checked_axis(axis)
 
     def build(
         self,

@@ -16,9 +16,10 @@ from typing import Any
 
 import keras
 
+from keras_sparse._axes import Axis, checked_axis
 from keras_sparse.distributions import fitted_kl, tfp
 from keras_sparse.priors.ard import log_alpha_of_groups
-from keras_sparse.priors.prior import Axis, Prior, log_square, reduced_axes
+from keras_sparse.priors.prior import Prior, log_square, reduced_axes
 
 _START = -9.0  # logarithm of the first variances of the scales
 
@@ -36,7 +37,7 @@ class GroupScale(Prior):
 
     def __init__(self, axis: Axis = "outputs", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.axis = axis
+        self.axis = checked_axis(axis)
 
     def build(
         self,

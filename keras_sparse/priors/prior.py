@@ -7,9 +7,8 @@ from typing import Any
 
 import keras
 
+from keras_sparse._axes import Axis, group_axes
 from keras_sparse.distributions import kl_divergence
-
-Axis = str | int | tuple[int, ...]
 
 
 class Prior(keras.layers.Layer):
@@ -124,33 +123,8 @@ def reduced_axes(
     inputs: tuple[int, ...],
     outputs: tuple[int, ...],
 ) -> tuple[int, ...]:
-    """The axes that a group of weights runs over.
-
-    Args:
-        axis: What numbers the groups: `"outputs"`, `"inputs"`, or axes of the
-            weight.
-        rank: Rank of the weight.
-        inputs: The weight's input axes, from the end.
-        outputs: The weight's output axes, from the end.
-    """
-    if axis == "outputs":
-        kept: tuple[int, ...] = outputs
-    elif axis == "inputs":
-        kept = inputs
-    elif isinstance(axis, str):
-        raise ValueError(
-            "Expected `axis` to be 'outputs', 'inputs', or one or several "
-            f"axes of the weight. Received: {axis!r}."
-        )
-    else:
-        kept = (axis,) if isinstance(axis, int) else tuple(axis)
-    wrong = [each for each in kept if not -rank <= each < rank]
-    if wrong:
-        raise ValueError(
-            f"Expected axes of a weight of rank {rank}. Received: {axis!r}. "
-            "Leave such layers out with `exclude`, or name another axis."
-        )
-    kept = tuple(each % rank for each in kept)
+    """The axes that a group of weights runs over; see `group_axes`."""
+    kept = group_axes(axis, rank, inputs, outputs)
     return tuple(each for each in range(rank) if each not in kept)
 
 

@@ -12,9 +12,10 @@ import keras
 import numpy as np
 
 from keras_sparse import _surgery
+from keras_sparse._per_example import penalized
 from keras_sparse._plan import Choice
 from keras_sparse._traversal import Filter, choose, layers_with_weights
-from keras_sparse.callbacks.anneal import Anneal, penalized
+from keras_sparse.callbacks.anneal import Anneal
 from keras_sparse.parametrizations.gaussian import Gaussian
 from keras_sparse.recalibration import recalibrate
 from keras_sparse.sequential.blocks import find_blocks
