@@ -52,18 +52,25 @@ def hard_concrete(weight, rate, axis):
     return ks.HardConcrete(axis, weight=weight, rate=rate, drop_rate=0.5)
 
 
+def group_ard(weight, rate, axis):
+    prior = ks.priors.GroupARD(axis)  # `rate` is for gates only
+    return ks.Gaussian(prior, kl_weight=weight)
+
+
 # Methods that are layers, and methods that are parametrizations of kernels.
 LAYERS = {"log_normal": log_normal, "bottleneck": bottleneck}
-KERNELS = {"hard_concrete": hard_concrete}
+KERNELS = {"hard_concrete": hard_concrete, "group_ard": group_ard}
 METHODS = ("dense", *LAYERS, *KERNELS)
 # Where short trials closed units at a sensible error; a start, not an optimum.
 WEIGHTS = {
     ("lenet500", "log_normal"): (3.0,),
     ("lenet500", "bottleneck"): (1.0,),
     ("lenet500", "hard_concrete"): (0.1, 0.1, 1.0),
+    ("lenet500", "group_ard"): (1.0,),
     ("lenet5", "log_normal"): (3.0,),
     ("lenet5", "bottleneck"): (1.0,),
     ("lenet5", "hard_concrete"): (10.0, 0.5, 0.1, 10.0),
+    ("lenet5", "group_ard"): (1.0,),
 }
 
 

@@ -168,6 +168,9 @@ def test_the_divergence_enters_the_loss_once_and_per_example():
     kl = 0.5 * np.log1p((posterior.loc / posterior.scale) ** 2).sum()
     assert float(loss) == pytest.approx(kl / 500, rel=1e-5)
     assert float(gaussian.nats()) == pytest.approx(kl, rel=1e-5)
+    gaussian.kl_weight = 3.0
+    assert float(model.losses[0]) == pytest.approx(3 * kl / 500, rel=1e-5)
+    gaussian.kl_weight = 1.0
     gaussian.beta.assign(0.25)
     assert float(model.losses[0]) == pytest.approx(0.25 * kl / 500, rel=1e-5)
 
@@ -281,6 +284,7 @@ def test_variances_stay_in_full_precision(policy):
     [
         ({"sampling": "global"}, "'local'"),
         ({"train_size": 0}, "train_size"),
+        ({"kl_weight": 0.0}, "kl_weight"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -37,6 +37,8 @@ class Gaussian(PerExample, Parametrization):
             positions (convolutions), where local noise costs about four
             times a plain step.
         threshold: Log alpha from which on a weight is zero.
+        kl_weight: Factor of this weight's divergence, positive; larger values
+            leave fewer weights.
         train_size: Number of training examples, N. Default: `Anneal` finds it.
         seed: Of the noise. Default: follows `keras.utils.set_random_seed`.
         **kwargs: Arguments of `Parametrization`.
@@ -64,6 +66,7 @@ class Gaussian(PerExample, Parametrization):
         log_sigma2: float = -10.0,
         sampling: str = "auto",
         threshold: float = 3.0,
+        kl_weight: float = 1.0,
         train_size: int | None = None,
         seed: int | None = None,
         **kwargs: Any,
@@ -73,12 +76,19 @@ class Gaussian(PerExample, Parametrization):
                 f"Expected `sampling` to be one of {SAMPLINGS}. "
                 f"Received: {sampling!r}."
             )
+        if not kl_weight > 0:
+            raise ValueError(
+                "Expected `kl_weight` to be positive. Received: "
+                f"{kl_weight!r}. To train without the divergence, let "
+                "`callbacks.Anneal` keep it at zero."
+            )
         tfp()  # fails early where there is none
         super().__init__(train_size=train_size, **kwargs)
         self.prior_of_weight = priors.get(prior)
         self.initial_log_sigma2 = log_sigma2
         self.sampling = sampling
         self.initial_threshold = threshold
+        self.kl_weight = kl_weight
         self.seed = seed
         self.local = False
 
@@ -119,10 +129,10 @@ class Gaussian(PerExample, Parametrization):
         return self.prior_of_weight.kl(self._posterior(w), self.normal)
 
     def nats(self) -> Any:
-        return self.kl(_surgery.read(self.raw))
+        return self.kl_weight * self.kl(_surgery.read(self.raw))
 
     def penalty(self, w: Any) -> Any:
-        return self.scaled(self.kl(w))
+        return self.scaled(self.kl_weight * self.kl(w))
 
     def log_alpha(self, w: Any) -> Any:
         """log(variance / mean^2) of each weight, or of its group."""
@@ -178,5 +188,6 @@ class Gaussian(PerExample, Parametrization):
             "log_sigma2": self.initial_log_sigma2,
             "sampling": self.sampling,
             "threshold": self.initial_threshold,
+            "kl_weight": self.kl_weight,
             "seed": self.seed,
         }
