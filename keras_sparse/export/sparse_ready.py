@@ -9,6 +9,7 @@ import numpy as np
 from keras import layers
 
 from keras_sparse.export._checks import check_model
+from keras_sparse.export._dense_head import HeadKept, as_dense, head_of
 from keras_sparse.export._turning import Pads, reaches
 
 _TURNED_AS_THEY_ARE = (
@@ -154,13 +155,13 @@ def _rebuild(
 ) -> keras.Model | None:
     """Return the new model, `None` if its head cannot be dense."""
     old = {layer.name: layer for layer in model.layers}
-    head = _head_of(model) if dense_head else set()
+    head = head_of(model) if dense_head else set()
     first = {layer.name for layer in model.layers if _reads(layer, model)}
     padded = _Padded()
 
     def make(layer: Any) -> Any:
         if layer.name in head:
-            return _as_dense(layer)
+            return as_dense(layer)
         config = layer.get_config()
         if _is_strided(layer):
             config["padding"] = "valid"
@@ -194,7 +195,7 @@ def _rebuild(
         rebuilt = keras.models.clone_model(
             model, clone_function=make, call_function=call
         )
-    except _HeadKept:
+    except HeadKept:
         return None
     for layer in rebuilt.layers:
         if layer.name in old and layer.weights:
@@ -257,55 +258,6 @@ def _weights(old: Any, new: Any, turned: bool) -> list[np.ndarray]:
     elif turned and isinstance(old, (layers.Conv2D, layers.DepthwiseConv2D)):
         weights[0] = weights[0][::-1, ::-1]
     return weights
-
-
-class _HeadKept(Exception):
-    """The layers behind the last pooling are not those of a head."""
-
-
-def _head_of(model: keras.Model) -> set[str]:
-    """Return the layers from the last global average on, if it keeps axes."""
-    pools = [
-        index
-        for index, layer in enumerate(model.layers)
-        if isinstance(layer, layers.GlobalAveragePooling2D)
-    ]
-    if not pools or not model.layers[pools[-1]].keepdims:
-        return set()
-    return {layer.name for layer in model.layers[pools[-1] :]}
-
-
-def _as_dense(layer: Any) -> Any:
-    """Return the layer that does on vectors what `layer` does on 1 x 1."""
-    config = layer.get_config()
-    if isinstance(layer, layers.GlobalAveragePooling2D):
-        return type(layer).from_config({**config, "keepdims": False})
-    if isinstance(layer, layers.SpatialDropout2D):
-        return layers.Dropout(layer.rate, name=layer.name)
-    if type(layer) is layers.Conv2D and layer.groups == 1:
-        if layer.kernel_size != (1, 1):
-            raise _HeadKept
-        return layers.Dense(
-            layer.filters,
-            activation=config["activation"],
-            use_bias=layer.use_bias,
-            name=layer.name,
-            trainable=layer.trainable,
-        )
-    flat = isinstance(layer, layers.Flatten) or (
-        isinstance(layer, layers.Reshape) and len(layer.target_shape) == 1
-    )
-    kept = (
-        layers.Activation,
-        layers.BatchNormalization,
-        layers.Dense,
-        layers.Dropout,
-        layers.ReLU,
-        layers.Softmax,
-    )
-    if flat or isinstance(layer, kept):
-        return type(layer).from_config(config)
-    raise _HeadKept
 
 
 def _largest_difference(one: keras.Model, other: keras.Model) -> float:
