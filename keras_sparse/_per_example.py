@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -34,6 +35,8 @@ class PerExample(_Layer):
             )
         super().__init__(**kwargs)
         self.train_size = train_size
+        # Whether N is known, or somebody is there to find it.
+        self.told = train_size is not None
 
     def add_penalty_scale(self) -> None:
         """Creates beta and 1 / N; call it in `build`."""
@@ -58,8 +61,21 @@ class PerExample(_Layer):
 
     def scaled(self, penalty: Any) -> Any:
         """The penalty, in nats over the data set, as a part of the loss."""
+        if not self.told:
+            self.told = True  # once is enough
+            warnings.warn(
+                f"Expected to know the number of training examples. {self.path}"
+                " was not told, so its penalty counts nothing. Pass "
+                "`keras_sparse.callbacks.Anneal()` to `fit`, or `train_size` "
+                "to the layer.",
+                stacklevel=2,
+            )
         beta = keras.ops.convert_to_tensor(self.beta)
         return penalty * beta * keras.ops.convert_to_tensor(self.per_example)
+
+    def load_own_variables(self, store: Any) -> None:
+        super().load_own_variables(store)
+        self.told = True
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "train_size": self.train_size}

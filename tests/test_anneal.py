@@ -157,6 +157,15 @@ def test_a_resumed_run_takes_up_the_ramp(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_penalty_that_nobody_set_is_told_of(tmp_path):
+    model = bayesian()
+    with pytest.warns(UserWarning, match="counts nothing.*Anneal"):
+        model.fit(*arrays(), verbose=0)
+    model.fit(*arrays(), verbose=0)  # once is enough
+    ks.save(model, tmp_path / "m.keras")
+    keras.saving.load_model(tmp_path / "m.keras").evaluate(*arrays(), verbose=0)
+
+
 def test_errors():
     with pytest.raises(ValueError, match="not negative"):
         ks.callbacks.Anneal(weight=-1)

@@ -99,6 +99,8 @@ class Anneal(keras.callbacks.Callback):
                 "one without. Call `keras_sparse.sparsify(model, "
                 "keras_sparse.Gaussian())` first."
             )
+        for layer in self._layers:
+            layer.told = True
         self._counting = self.train_size is None and not all(
             layer.train_size for layer in self._layers
         )
