@@ -14,7 +14,9 @@ from keras_sparse._sparse_layer import attached, final
 from keras_sparse._traversal import walk
 from keras_sparse.bayesian.weights import gaussian_weights
 
-THRESHOLDS = tuple(np.round(np.arange(5.0, -3.01, -0.5), 1).tolist())
+THRESHOLDS = tuple(np.round(np.arange(8.0, -3.01, -0.5), 1).tolist())
+
+_ROUNDING = 1e-6  # of float32 metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +203,7 @@ def _last_allowed(
     sign = 1.0 if mode == "max" else -1.0
     last = -1
     for index, value in enumerate(values):
-        if not sign * (baseline - value) <= max_drop:
+        if not sign * (baseline - value) <= max_drop + _ROUNDING:
             break
         last = index
     if last < 0:
