@@ -11,9 +11,11 @@ chosen on them. Compression is kernel weights over nonzero kernel weights.
 from __future__ import annotations
 
 import argparse
+import itertools
+import statistics
 import time
 
-from recipes import NETS, record
+from recipes import NETS, record, recorded
 
 BENCHMARK = "bayes_mnist"
 BATCH = 100
@@ -147,6 +149,29 @@ def settings(options):
     }
 
 
+def table(rows):
+    """Mean and deviation over seeds, one line for each rule."""
+    lines = [
+        "| net | prior | epochs | rule | error % | compression | seeds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    names = ("net", "prior", "epochs", "weight", "sampling", "rule")
+    key = lambda r: tuple(str(r[n]) for n in names)  # noqa: E731
+    for group, members in itertools.groupby(sorted(rows, key=key), key=key):
+        rows_of = {row["seed"]: row for row in members}.values()
+        errors = [row["error"] for row in rows_of]
+        deviation = statistics.stdev(errors) if len(errors) > 1 else 0.0
+        factors = [row["compression"] for row in rows_of if "sparsity" in row]
+        compression = statistics.mean(factors) if factors else 1.0
+        net, prior, epochs, _, _, rule = group
+        lines.append(
+            f"| {net} | {prior} | {epochs} | {rule} | "
+            f"{statistics.mean(errors):.2f} ± {deviation:.2f} | "
+            f"{compression:.1f}x | {len(errors)} |"
+        )
+    return "\n".join(lines)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--net", choices=NETS, default="lenet300")
@@ -159,12 +184,14 @@ def main():
     parser.add_argument("--log-sigma2", type=float, default=-10.0)
     parser.add_argument("--sampling", default="auto")
     parser.add_argument("--verbose", type=int, default=0)
+    parser.add_argument("--table", action="store_true", help="only print it")
     options = parser.parse_args()
     options.epochs = options.epochs or EPOCHS[options.net]
-    for seed in options.seeds:
+    for seed in [] if options.table else options.seeds:
         for row in train(options, seed):
             row = {**settings(options), "seed": seed, **row}
             print(record(BENCHMARK, row), flush=True)
+    print(table(recorded(BENCHMARK)))
 
 
 if __name__ == "__main__":

@@ -50,14 +50,14 @@ def call_locally(
     Returns:
         A tensor, as the layer returns it.
     """
-    activation = layer.activation
+    activation = getattr(layer, "activation", None)
     if not args:
         args = (kwargs["inputs"],)
         kwargs = {k: v for k, v in kwargs.items() if k != "inputs"}
     with _exchanged(layer, activation=_IDENTITY):
         means = call(layer, *args, **kwargs)
         with (
-            _exchanged(layer, bias=None, use_bias=False),
+            _exchanged(layer, bias=None, use_bias=False, lora_enabled=False),
             _exchanged(weight.owner, **{weight.attribute: variance}),
         ):
             variances = call(layer, *_squared(args), **kwargs)

@@ -22,8 +22,9 @@ class PerExample(_Layer):
     `fit` tells it, and beta, which ramps up.
 
     Args:
-        train_size: N, a positive integer. Default: left to the callback;
-            until it is known the penalty is zero.
+        train_size: N, a positive integer: how many terms the loss is a mean
+            of in an epoch, so examples, or examples times positions. Default:
+            left to the callback; until it is known the penalty is zero.
         **kwargs: Arguments of the layer.
     """
 
@@ -61,21 +62,25 @@ class PerExample(_Layer):
 
     def scaled(self, penalty: Any) -> Any:
         """The penalty, in nats over the data set, as a part of the loss."""
-        if not self.told:
-            self.told = True  # once is enough
-            warnings.warn(
-                f"Expected to know the number of training examples. {self.path}"
-                " was not told, so its penalty counts nothing. Pass "
-                "`keras_sparse.callbacks.Anneal()` to `fit`, or `train_size` "
-                "to the layer.",
-                stacklevel=2,
-            )
         beta = keras.ops.convert_to_tensor(self.beta)
         return penalty * beta * keras.ops.convert_to_tensor(self.per_example)
 
+    def warn_if_free(self) -> None:
+        """Says so where `fit` trains a layer that pays nothing."""
+        if not self.told and _surgery.is_tracing():
+            self.told = True  # once is enough
+            warnings.warn(
+                "Expected to know the number of training examples. "
+                f"{self.path} was not told, so its penalty counts nothing. "
+                "Pass `keras_sparse.callbacks.Anneal()` to `fit`, or "
+                "`train_size` to the layer.",
+                stacklevel=2,
+            )
+
     def load_own_variables(self, store: Any) -> None:
         super().load_own_variables(store)
-        self.told = True
+        known = float(keras.ops.convert_to_numpy(self.per_example)) > 0
+        self.told = self.told or known
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "train_size": self.train_size}

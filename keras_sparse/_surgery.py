@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.models import Functional
-from keras.src.utils import io_utils
+from keras.src.utils import io_utils, jax_utils
 
 _MISSING = object()
 _FLOATS_BELOW_32_BITS = ("float16", "bfloat16")
@@ -123,6 +123,15 @@ def creation_scope(path: str, beside: keras.Variable) -> Iterator[None]:
 def is_training(layer: keras.layers.Layer) -> bool:
     """Whether the layer is being called for training; only within `call`."""
     return bool(layer._get_call_context().get_value("training"))
+
+
+def is_tracing() -> bool:
+    """Whether a training function is being traced; never on torch."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.inside_function()
+    return jax_utils.is_in_jax_tracing_scope()
 
 
 def forget_traces(model: keras.Model) -> None:

@@ -25,7 +25,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], Any] = options.command
     try:
         result = command(options)
-    except (ValueError, TypeError, RuntimeError, OSError) as problem:
+    except (
+        ValueError,
+        TypeError,
+        RuntimeError,
+        OSError,
+        LookupError,
+        EOFError,
+    ) as problem:
         print(f"keras-sparse: {problem}", file=sys.stderr)
         return 1
     if result is not None:

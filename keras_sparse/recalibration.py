@@ -57,21 +57,26 @@ def recalibrate(model: keras.Model, data: Any) -> keras.Model:
             "recalibrate."
         )
     momenta = [layer.momentum for layer in found]
-    count = 0
+    before = model.get_weights()
+    seen = 0
     try:
         with contextlib.ExitStack() as stack:
             for layer in found:
                 stack.enter_context(_in_training(layer))
             for x in _batches(data):
-                count += 1
+                size = len(keras.tree.flatten(x)[0])
                 for layer in found:
-                    # The share of the batches before: a plain average.
-                    layer.momentum = 1 - 1 / count
+                    # The share of the examples before: a plain average.
+                    layer.momentum = seen / (seen + size)
                 model(x, training=False)
+                seen += size
+    except BaseException:
+        model.set_weights(before)
+        raise
     finally:
         for layer, momentum in zip(found, momenta, strict=True):
             layer.momentum = momentum
-    if not count:
+    if not seen:
         raise ValueError(
             "Expected at least one batch. Received data without any. An "
             "iterator can be read only once: pass a list or an array."

@@ -166,6 +166,40 @@ def test_a_penalty_that_nobody_set_is_told_of(tmp_path):
     keras.saving.load_model(tmp_path / "m.keras").evaluate(*arrays(), verbose=0)
 
 
+def test_the_default_ramp_is_of_this_fit():
+    model = bayesian(train_size=20)
+    model.fit(*arrays(), batch_size=1, epochs=1, verbose=0)
+    watch, _ = fit(model, ks.callbacks.Anneal(), batch_size=1)
+    assert watch.beta[2] == 0.0
+    assert watch.beta[20] == 1.0
+    watch, _ = fit(bayesian(), ks.callbacks.Anneal(end=1), batch_size=1)
+    assert watch.beta[3] == 1.0
+
+
+def test_a_layer_keeps_its_own_number_of_examples():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(4), layers.Dense(3)]
+    )
+    sizes = iter([1000, None])
+    ks.sparsify(
+        model,
+        lambda layer, slot: ks.Gaussian(train_size=next(sizes)),
+        verbose=False,
+    )
+    model.compile("sgd", "mse")
+    model.fit(*arrays(), verbose=0, callbacks=[ks.callbacks.Anneal(0, 0)])
+    found = [1 / p.per_example.numpy() for _, _, p in ks.parametrized(model)]
+    assert found == pytest.approx([1000, 20])
+
+
+def test_a_model_that_is_not_built():
+    model = keras.Sequential([ks.layers.LogNormalDropout(), layers.Dense(3)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="built model"):
+        model.fit(*arrays(), verbose=0, callbacks=[ks.callbacks.Anneal()])
+
+
 def test_errors():
     with pytest.raises(ValueError, match="not negative"):
         ks.callbacks.Anneal(weight=-1)

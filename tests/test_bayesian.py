@@ -47,6 +47,21 @@ def test_the_lowest_threshold_that_data_allows():
     assert len(sweep.plot().axes) == 2
 
 
+def rank_of_the_sum(y, prediction):
+    return keras.ops.mean(y + prediction)
+
+
+def test_which_way_is_better():
+    model, _ = regression([1.0, 0.1, 2.0], [4.0, 1.0, -5.0])
+    model.compile("sgd", "mse", metrics=["mae", rank_of_the_sum])
+    sweep = ks.choose_threshold(
+        model, (X, Y), metric="mae", max_drop=0.01, thresholds=[3.5, -6]
+    )
+    assert sweep.threshold == 3.5
+    with pytest.raises(ValueError, match="mode='max'"):
+        ks.choose_threshold(model, (X, Y), metric="rank_of_the_sum")
+
+
 def test_a_data_set_and_a_drop():
     model, _ = regression([1.0, 0.1, 2.0], [4.0, 1.0, -5.0])
     data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(2)

@@ -28,6 +28,7 @@ SAMPLED = ("SeparableConv2D", "Embedding", "GRU", "MultiHeadAttention")
 
 def dense_model(units=3, features=4, **kwargs):
     model = keras.Sequential([keras.Input((features,)), layers.Dense(units)])
+    kwargs = {"train_size": 100, **kwargs}
     return ks.sparsify(model, ks.Gaussian(**kwargs), verbose=False)
 
 
@@ -79,7 +80,9 @@ def test_moments_of_local_noise(name):
     """Against the exact variance, a sum over the response to each weight."""
     keras.utils.set_random_seed(3)
     model = bare(LAYERS[name]())
-    ks.sparsify(model, ks.Gaussian(sampling="local", threshold=99.0))
+    ks.sparsify(
+        model, ks.Gaussian(sampling="local", threshold=99.0, train_size=9)
+    )
     rng = np.random.default_rng(4)
     each = [p for _, _, p in ks.parametrized(model)]
     for one in each:
@@ -105,7 +108,9 @@ def test_moments_of_local_noise(name):
 @pytest.mark.parametrize("name", SAMPLED)
 def test_other_layers_sample_their_weights(name):
     keras.utils.set_random_seed(3)
-    model = ks.sparsify(LAYERS[name](), ks.Gaussian(sampling="local"))
+    model = ks.sparsify(
+        LAYERS[name](), ks.Gaussian(sampling="local", train_size=9)
+    )
     x = inputs_for(model, 2)
     each = [p for _, _, p in ks.parametrized(model)]
     for one in each:
@@ -149,7 +154,7 @@ def test_the_activation_comes_after_the_noise():
     model = keras.Sequential(
         [keras.Input((4,)), layers.Dense(50, activation="relu")]
     )
-    ks.sparsify(model, ks.Gaussian(log_sigma2=0.0))
+    ks.sparsify(model, ks.Gaussian(log_sigma2=0.0, train_size=9))
     outputs = np.asarray(model(np.ones((200, 4)), training=True))
     assert outputs.min() == 0.0
     assert outputs.max() > 1.0

@@ -220,3 +220,78 @@ def test_bad_arguments(make, message):
 def test_what_is_no_prior():
     with pytest.raises(TypeError, match=r"keras_sparse\.priors"):
         ks.Gaussian(prior="ard")
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        ks.priors.ARD(),
+        ks.priors.GroupARD(),
+        ks.priors.LogUniform(),
+        ks.priors.Normal(),
+        ks.priors.NormalJeffreys(),
+        ks.priors.HalfCauchy(),
+    ],
+    ids=lambda prior: type(prior).__name__,
+)
+def test_a_model_with_the_prior_trains_saves_loads_and_clones(prior, tmp_path):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2)]
+    )
+    ks.sparsify(model, ks.Gaussian(prior, train_size=20), verbose=False)
+    model.compile("adam", "mse")
+    x = np.ones((20, 4), "float32")
+    model.fit(x, x[:, :2], verbose=0)
+    ks.save(model, tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    np.testing.assert_array_equal(
+        loaded.predict(x, verbose=0), model.predict(x, verbose=0)
+    )
+    np.testing.assert_allclose(loaded.losses, model.losses, rtol=1e-6)
+    loaded.fit(x, x[:, :2], verbose=0)
+    assert len(keras.models.clone_model(model).losses) == 2
+    evaluated = model.predict(x, verbose=0)
+    with pytest.warns(UserWarning, match="compile"):
+        ks.strip(model)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), evaluated)
+
+
+def test_one_prior_for_several_weights_is_copied():
+    prior = ks.priors.GroupARD()
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            keras.layers.Conv2D(3, 3),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2),
+        ]
+    )
+    ks.sparsify(model, lambda layer, slot: ks.Gaussian(prior), verbose=False)
+    conv, dense = (p for _, _, p in ks.parametrized(model))
+    alone = built(ks.priors.GroupARD(), conv.raw.shape)
+    assert float(conv.nats()) == pytest.approx(
+        float(alone.kl(conv.posterior, no_noise)), rel=1e-5
+    )
+    assert conv.prior_of_weight is not dense.prior_of_weight
+
+
+@pytest.mark.parametrize(
+    "prior", [ks.priors.NormalJeffreys("outputs"), ks.priors.HalfCauchy()]
+)
+def test_moments_count_the_scale_in(prior):
+    keras.utils.set_random_seed(0)
+    layer = keras.layers.Dense(2)
+    layer.build((None, 3))
+    ks.sparsify(
+        layer, ks.Gaussian(prior, log_sigma2=-2.0, train_size=9), verbose=False
+    )
+    [(_, _, gaussian)] = ks.parametrized(layer)
+    for variable in gaussian.prior_of_weight.trainable_variables:
+        if "log_sigma2" in variable.name:
+            variable.assign(np.full(variable.shape, -2.0))
+    w = layer.kernel.value
+    samples = np.stack([gaussian(w, training=True) for _ in range(6000)])
+    mean, variance = gaussian.moments()
+    np.testing.assert_allclose(samples.mean(0), mean, atol=0.06)
+    np.testing.assert_allclose(samples.var(0), variance, rtol=0.25)

@@ -203,6 +203,31 @@ def test_from_scratch_with_auxiliary_heads():
     assert model.predict(data()[0], verbose=0).shape == (96, 3)
 
 
+def test_a_container_with_a_variable_of_its_own_does_not_freeze_its_layers():
+    @keras.saving.register_keras_serializable("tests")
+    class Gained(layers.Layer):
+        def build(self, shape):
+            self.inner = layers.Dense(8, name="inner")
+            self.inner.build(shape)
+            self.gain = self.add_weight(shape=(), initializer="ones")
+
+        def call(self, x):
+            return self.gain * self.inner(x)
+
+    x = keras.Input((8,))
+    model = keras.Model(x, layers.Dense(3)(Gained(name="gained")(x)))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(True))
+    inner = model.get_layer("gained").inner
+    before = inner.kernel.numpy().copy()
+    run(model, blocks=["inner$"])
+    assert not np.array_equal(inner.kernel.numpy(), before)
+
+
+def test_a_head_whose_group_stays_dense():
+    reports = run(residual_net(blocks=1), head="auxiliary", exclude="logits")
+    assert [each.weights > 0 for each in reports] == [True, False]
+
+
 def test_resumed_after_a_group_ends_the_same(tmp_path):
     path = tmp_path / "progress.npz"
     whole = residual_net()
@@ -228,6 +253,8 @@ def test_resumed_after_a_group_ends_the_same(tmp_path):
     assert len(run(residual_net(), checkpoint=path)) == 4
     with pytest.raises(ValueError, match="checkpoint of this run"):
         run(residual_net(), checkpoint=path, sweeps=2)
+    with pytest.raises(ValueError, match="checkpoint of this run"):
+        run(residual_net(), checkpoint=path, parametrization=ks.Mask())
     path.write_bytes(b"no zip file")
     with pytest.raises(ValueError, match="Delete it"):
         run(residual_net(), checkpoint=path)

@@ -60,9 +60,9 @@ def bit_widths(model: keras.layers.Layer) -> dict[str, BitWidth]:
     for path, weight in gaussian_weights(model).items():
         raw = _surgery.read(weight.raw)
         mean = _surgery.to_numpy(weight.finalize(raw))
-        deviation = _surgery.to_numpy(weight.posterior.scale)
+        variance = _surgery.to_numpy(weight.moments()[1])
         stays = mean != 0
-        kept[path] = (mean[stays], np.square(deviation[stays]))
+        kept[path] = (mean[stays], variance[stays])
     largest = max(
         (np.abs(m).max() for m, _ in kept.values() if m.size), default=0
     )

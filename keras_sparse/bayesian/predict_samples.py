@@ -68,7 +68,7 @@ def predict_samples(
 
 
 def _batches(x: Any, batch_size: int) -> list[Any]:
-    if hasattr(x, "__iter__") and not hasattr(x, "__len__"):
+    if not all(hasattr(each, "shape") for each in keras.tree.flatten(x)):
         raise ValueError(
             "Expected inputs that can be gone through several times: arrays. "
             f"Received: {type(x).__name__}."

@@ -16,6 +16,17 @@ from keras_sparse.bayesian.weights import gaussian_weights
 
 THRESHOLDS = tuple(np.round(np.arange(8.0, -3.01, -0.5), 1).tolist())
 
+_BETTER_LOW = ("loss", "error", "mae", "mse", "mape", "msle", "crossentropy")
+_BETTER_HIGH = (
+    "acc",
+    "auc",
+    "precision",
+    "recall",
+    "f1",
+    "iou",
+    "r2",
+    "cosine",
+)
 _ROUNDING = 1e-6  # of float32 metrics
 
 
@@ -100,8 +111,8 @@ def choose_threshold(
             kept, in the metric's own units.
         metric: Name as in the logs. Default: the first compiled metric, or
             `"loss"`.
-        mode: `"max"`, `"min"`, or `"auto"`, which is `"min"` for names with
-            "loss" or "error" in them.
+        mode: Whether larger or smaller is better: `"max"`, `"min"`, or
+            `"auto"`, which knows the names of Keras' common metrics.
         thresholds: What to try.
         batch_size: Of the evaluation, where the data are arrays.
 
@@ -110,7 +121,8 @@ def choose_threshold(
 
     Raises:
         ValueError: If the model has no `Gaussian` weights, is not compiled,
-            or knows no such metric. Thresholds are then as they were.
+            or knows no such metric, or if no threshold is allowed.
+            Thresholds are then as they were.
 
     Reference:
         The rule log alpha > 3: Molchanov et al., 2017; a search on held-out
@@ -141,6 +153,7 @@ def choose_threshold(
                 f"Expected `metric` to be one of {sorted(logs)}. "
                 f"Received: {metric!r}."
             )
+        mode = _mode(metric) if mode == "auto" else mode
         baseline = logs[metric]
         values, sparsities = [], []
         for threshold in falling:
@@ -191,6 +204,17 @@ def _evaluate(
     return model.evaluate(data, verbose=0, return_dict=True)
 
 
+def _mode(metric: str) -> str:
+    if any(part in metric for part in _BETTER_LOW):
+        return "min"
+    if any(part in metric for part in _BETTER_HIGH):
+        return "max"
+    raise ValueError(
+        f"Expected to know whether {metric!r} should be high or low. Received "
+        "mode='auto' and a name that does not tell. Pass mode='max' or 'min'."
+    )
+
+
 def _last_allowed(
     values: Sequence[float],
     baseline: float,
@@ -198,8 +222,6 @@ def _last_allowed(
     metric: str,
     mode: str,
 ) -> int:
-    if mode == "auto":
-        mode = "min" if "loss" in metric or "error" in metric else "max"
     sign = 1.0 if mode == "max" else -1.0
     last = -1
     for index, value in enumerate(values):

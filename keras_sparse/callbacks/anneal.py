@@ -27,9 +27,12 @@ class Anneal(keras.callbacks.Callback):
             of the steps of this `fit`.
         end: Step from which on beta is `weight`. Default: half of the steps.
         weight: beta in the end; 1 is the evidence lower bound.
-        train_size: N, the number of training examples. Default: as many as an
-            epoch goes through; known to a batch after the first batch, in
-            which nothing is paid, and exactly after the first epoch.
+        train_size: N, the number of terms that the loss is a mean of in an
+            epoch: training examples, or examples times positions where every
+            position has a label. Default: the examples that an epoch goes
+            through, or the `train_size` of a layer; known to a batch after
+            the first batch, in which nothing is paid, and exactly after the
+            first epoch. A loss that is a sum needs `weight` set to match.
 
     Raises:
         ValueError: For an `end` before the `begin`; at the begin of training,
@@ -71,7 +74,7 @@ class Anneal(keras.callbacks.Callback):
         self.end = end
         self.weight = weight
         self.train_size = train_size
-        self._ramp = (0, 0)
+        self._ramp: tuple[int, int] | None = None
         self._layers: list[Any] = []
         self._beta: float | None = None
         self._epoch_start = 0
@@ -84,7 +87,7 @@ class Anneal(keras.callbacks.Callback):
         Args:
             step: Optimizer iteration.
         """
-        begin, end = self._ramp
+        begin, end = self._ramp or (0, 0)
         if step >= end:
             return self.weight
         if step < begin:
@@ -99,19 +102,29 @@ class Anneal(keras.callbacks.Callback):
                 "one without. Call `keras_sparse.sparsify(model, "
                 "keras_sparse.Gaussian())` first."
             )
+        unbuilt = [layer.name for layer in self._layers if not layer.built]
+        if unbuilt:
+            raise ValueError(
+                "Expected a built model. Received one in which "
+                f"{', '.join(unbuilt)} has no variables yet. Add a "
+                "keras.Input, or call the model on a batch first."
+            )
         for layer in self._layers:
             layer.told = True
         self._counting = self.train_size is None and not all(
             layer.train_size for layer in self._layers
         )
         self._accumulation = _surgery.accumulation(self.model.optimizer)
-        self._ramp = self._find_ramp()
+        self._check_length()
+        self._ramp = None
         self._beta = None
         if self.train_size is not None:
             self._set_train_size(self.train_size)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch_start = _surgery.micro_steps(self.model.optimizer)
+        if self._ramp is None:
+            self._ramp = self._find_ramp(epoch)
 
     def on_train_batch_begin(
         self, batch: int, logs: dict | None = None
@@ -133,10 +146,11 @@ class Anneal(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if logs is not None:
             _surgery.sync_state(self.model)
-            nats = sum(_number(layer.nats()) for layer in self._layers)
+            paying = [layer for layer in self._layers if layer.trainable]
+            nats = sum(_number(layer.nats()) for layer in paying)
             logs.update(kl=nats, beta=self._beta)
 
-    def _find_ramp(self) -> tuple[int, int]:
+    def _check_length(self) -> None:
         steps = self.params.get("steps")
         timed = self.begin is not None and self.end is not None
         if not steps and (self._counting or not timed):
@@ -144,14 +158,24 @@ class Anneal(keras.callbacks.Callback):
                 "Expected data whose length `fit` knows. Received a stream. "
                 "Pass `train_size`, `begin` and `end` to Anneal."
             )
-        total = (steps or 0) * self.params["epochs"] // self._accumulation
-        begin = int(0.05 * total) if self.begin is None else self.begin
-        end = max(begin, total // 2) if self.end is None else self.end
-        if not 0 <= begin <= end:
+        if timed and not 0 <= self.begin <= self.end:  # type: ignore[operator]
             raise ValueError(
                 "Expected 0 <= begin <= end, in steps. Received: "
-                f"begin={begin}, end={end}."
+                f"begin={self.begin}, end={self.end}."
             )
+
+    def _find_ramp(self, epoch: int) -> tuple[int, int]:
+        """The ramp; what is left open is a share of the steps of this `fit`."""
+        steps = self.params.get("steps") or 0
+        # The optimizer's step at epoch 0, also of a run that is resumed.
+        first = (self._epoch_start - epoch * steps) // self._accumulation
+        total = steps * self.params["epochs"] // self._accumulation
+        begin, end = self.begin, self.end
+        if begin is None:
+            begin = first + int(0.05 * total)
+            begin = begin if end is None else min(begin, end)
+        if end is None:
+            end = max(begin, first + total // 2)
         return begin, end
 
     def _count(self, batches: int) -> None:
@@ -176,7 +200,8 @@ class Anneal(keras.callbacks.Callback):
 
     def _set_train_size(self, size: float) -> None:
         for layer in self._layers:
-            layer.per_example.assign(1.0 / size)
+            if layer.train_size is None or self.train_size is not None:
+                layer.per_example.assign(1.0 / size)
 
 
 def _number(value: Any) -> float:

@@ -90,6 +90,7 @@ class Budget(Prune):
         self.schedule = schedules.Polynomial(final=budget, **self._ramp)
         self._uses = [_uses(layer, each, of) for layer, each, _ in found]
         self._members = [(each, learned) for _, each, learned in found]
+        self._check_reach(budget)
         peers = [learned for _, learned in self._members]
         costs = [
             float(count * learned.size)
@@ -100,6 +101,23 @@ class Budget(Prune):
             shared = SharedBudget(peers, costs)
             for learned in peers:
                 learned.shared = shared
+
+    def _check_reach(self, budget: float) -> None:
+        sizes = [
+            (count * learned.size, learned.stays_dense)
+            for count, (_, learned) in zip(
+                self._uses, self._members, strict=True
+            )
+        ]
+        total = sum(size for size, _ in sizes)
+        most = sum(size for size, dense in sizes if not dense) / total
+        if budget > most:
+            raise ValueError(
+                f"Expected a budget that can be reached: {most:.1%} of what is "
+                f"counted lies in weights that are cut. Received {budget}. "
+                "Lower the budget, or let `LearnedThreshold(smallest=...)` cut "
+                "smaller weights too."
+            )
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._seen = None

@@ -127,13 +127,15 @@ class DropAndGrow(Prune):
             path: _surgery.to_numpy(weight.mask.mask.value).astype(bool)
             for path, weight in self._weights.items()
         }
-        if not all(mask.all() for mask in masks.values()):
+        full = [path for path, mask in masks.items() if mask.all()]
+        if not full:
             return
         shares = allocations.get(self.allocation)(
             masks, self.schedule.final, scores=masks
         )
         rng = np.random.default_rng(self.seed)
-        for path, weight in self._weights.items():
+        for path in full:
+            weight = self._weights[path]
             drawn = rng.random(masks[path].shape)
             zeros = zero_count(drawn.size, shares[path])
             self._set(weight, masks[path], smallest_mask(drawn, zeros))

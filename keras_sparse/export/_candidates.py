@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import tempfile
 from collections.abc import Callable
@@ -22,11 +23,15 @@ def candidates(content: bytes, sparse: str | None) -> list[SparseFile]:
         return [dense]
     if sparse != "auto":
         return [encode(content, sparse)]
-    found = {content: dense}
+    found, refused = {content: dense}, None
     for mode in ("storage", "fast"):
         file = encode(content, mode)
+        refused = refused or file.refused
         found.setdefault(file.content, file)
-    return list(found.values())
+    return [
+        dataclasses.replace(each, refused=each.refused or refused)
+        for each in found.values()
+    ]
 
 
 def sound(

@@ -62,6 +62,11 @@ def check_sparse_options(
             raise ValueError(
                 f"{name}: expected one of {list(known)}, received {value!r}."
             )
+    if objective != "bytes" and sparse != "auto":
+        raise ValueError(
+            "objective: expected sparse='auto', which chooses by it, received "
+            f"sparse={sparse!r}. Pass sparse='auto', or leave `objective` out."
+        )
 
 
 def check_model(model: keras.Model) -> None:

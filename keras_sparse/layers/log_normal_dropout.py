@@ -98,11 +98,16 @@ class LogNormalDropout(StochasticScale):
                 name=name,
                 shape=(channels,),
                 initializer=keras.initializers.Constant(start / self.rate),
-                constraint=Between(-20 / self.rate, 5 / self.rate),
+                constraint=Between(-20 / self.rate, largest / self.rate),
                 dtype="float32",
                 autocast=False,
             )
-            for name, start in (("mu", 0.0), ("log_sigma", -5.0))
+            # A mean above the interval is no less certain than its end, and
+            # float32 loses the divergence there.
+            for name, start, largest in (
+                ("mu", 0.0, 0.0),
+                ("log_sigma", -5.0, 5.0),
+            )
         )
 
     def sample(self, shape: tuple[Any, ...]) -> Any:

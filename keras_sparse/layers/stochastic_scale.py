@@ -57,7 +57,6 @@ class StochasticScale(PerExample, keras.layers.Layer):
         self.kl_weight = kl_weight
         self.rate = rate
         self.seed = seed
-        self.noise_seed = NoiseSeed(seed)
         self.supports_masking = True
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -73,6 +72,8 @@ class StochasticScale(PerExample, keras.layers.Layer):
             ndim=len(input_shape), axes={axis: channels}
         )
         self.build_channels(channels, input_shape)
+        path = self.trainable_variables[0].path
+        self.noise_seed = NoiseSeed(self.seed, path=path)
         self.add_penalty_scale()
         self.trainable_variables[0].regularizer = PenaltyOfLayer(self)
 
@@ -110,6 +111,8 @@ class StochasticScale(PerExample, keras.layers.Layer):
         spread = [1] * len(inputs.shape)
         spread[axis] = inputs.shape[axis]
         if is_noisy(training) and self.trainable:
+            if training:
+                self.warn_if_free()
             batch = keras.ops.shape(inputs)[0]
             scale = self.sample((batch, inputs.shape[axis]))
             spread[0] = -1

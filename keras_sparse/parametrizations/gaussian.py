@@ -22,7 +22,12 @@ class Gaussian(PerExample, Parametrization):
     While training, the weight is noisy and the loss pays its divergence from
     the prior, in units of one example; `callbacks.Anneal` tells N and ramps
     it up. In evaluation and after `strip` it is the mean, and exactly zero
-    where log alpha = log(sigma^2 / mean^2) is past the threshold.
+    where log alpha = log(sigma^2 / mean^2) is past the threshold. So at once
+    after `sparsify` weights below .22 exp(log_sigma2 / 2), .0015 by default,
+    count as zero.
+
+    Weight decay would pull `log_sigma2` to 0, which is a lot of noise: tell
+    the optimizer `exclude_from_weight_decay(var_names=["log_sigma2"])`.
 
     Args:
         prior: One of `keras_sparse.priors`, or a subclass of `Prior` of your
@@ -116,13 +121,28 @@ class Gaussian(PerExample, Parametrization):
 
     @property
     def posterior(self) -> Any:
-        """The weight as a `tfd.Normal` of the values it has now."""
+        """The weight as a `tfd.Normal` of the values it has now.
+
+        Under `priors.NormalJeffreys` and `HalfCauchy`, without the scale that
+        the weight is multiplied with; `moments` counts it in.
+        """
         return self._posterior(_surgery.read(self.raw))
 
     @property
     def prior(self) -> Any:
         """What the posterior is compared with, a TFP distribution."""
         return self.prior_of_weight.distribution(self.posterior)
+
+    def moments(self) -> tuple[Any, Any]:
+        """Mean and variance of the weight, with the scale of its group."""
+        posterior = self.posterior
+        mean, variance = posterior.mean(), posterior.variance()
+        moments = self.prior_of_weight.moments_of_scale()
+        if moments is None:
+            return mean, variance
+        z, z_variance = moments
+        spread = variance + keras.ops.square(mean)
+        return z * mean, keras.ops.square(z) * variance + z_variance * spread
 
     def kl(self, w: Any) -> Any:
         """KL(posterior || prior), summed over the weight, in nats."""
@@ -153,6 +173,8 @@ class Gaussian(PerExample, Parametrization):
             return self._scaled(
                 keras.ops.where(kept, w, keras.ops.zeros_like(w)), None
             )
+        if training:
+            self.warn_if_free()
         if self._is_local:
             return w
         deviation = keras.ops.exp(0.5 * self._log_sigma2())
@@ -182,9 +204,11 @@ class Gaussian(PerExample, Parametrization):
         return type(self).from_config(config)
 
     def get_config(self) -> dict[str, Any]:
+        prior = keras.saving.serialize_keras_object(self.prior_of_weight)
+        prior.pop("build_config", None)  # it is built along with the weight
         return {
             **super().get_config(),
-            "prior": keras.saving.serialize_keras_object(self.prior_of_weight),
+            "prior": prior,
             "log_sigma2": self.initial_log_sigma2,
             "sampling": self.sampling,
             "threshold": self.initial_threshold,

@@ -103,7 +103,6 @@ class HardConcrete(PerExample, Parametrization):
         self.drop_rate = drop_rate
         self.rate = rate
         self.seed = seed
-        self.noise_seed = NoiseSeed(seed)
 
     def build(self, shape: tuple[int, ...]) -> None:
         rank = len(shape)
@@ -124,10 +123,13 @@ class HardConcrete(PerExample, Parametrization):
             dtype="float32",
             autocast=False,
         )
+        self.noise_seed = NoiseSeed(self.seed, path=self.log_alpha.path)
         self.add_penalty_scale()
 
     def call(self, w: Any, training: bool | None = None) -> Any:
         drawn = is_noisy(training) and self.trainable
+        if drawn and training:
+            self.warn_if_free()
         return w * (self._sample() if drawn else self.gate())
 
     def gate(self) -> Any:

@@ -103,6 +103,9 @@ class NormalJeffreys(GroupScale):
         deviation = keras.ops.exp(0.5 * _tensor(self.z_log_sigma2))
         return z + deviation * normal(self._group_shape)
 
+    def moments_of_scale(self) -> tuple[Any, Any]:
+        return _tensor(self.z), keras.ops.exp(_tensor(self.z_log_sigma2))
+
     def log_alpha(self, mean: Any, log_sigma2: Any) -> Any:
         log_alpha = _tensor(self.z_log_sigma2) - log_square(_tensor(self.z))
         return keras.ops.broadcast_to(log_alpha, mean.shape)
@@ -175,19 +178,30 @@ class HalfCauchy(GroupScale):
         if normal is None:
             return keras.ops.exp(mean + 0.5 * variance)
         # The factors that all groups share are drawn once for all of them.
-        shared = 0.25 * sum(
-            keras.ops.exp(_tensor(self.log_sigma2[name])) for name in ("a", "b")
+        shared = self._deviation_of_log("a", "b") * normal(())
+        own = self._deviation_of_log("a_g", "b_g") * normal(self._group_shape)
+        return keras.ops.exp(mean + own + shared)
+
+    def moments_of_scale(self) -> tuple[Any, Any]:
+        mean, variance = self._moments_of_log()
+        expected = keras.ops.exp(mean + 0.5 * variance)
+        return expected, keras.ops.square(expected) * keras.ops.expm1(variance)
+
+    def _deviation_of_log(self, *names: str) -> Any:
+        variance = sum(
+            keras.ops.exp(_tensor(self.log_sigma2[name])) for name in names
         )
-        own = keras.ops.sqrt(variance - shared) * normal(self._group_shape)
-        return keras.ops.exp(mean + own + keras.ops.sqrt(shared) * normal(()))
+        return 0.5 * keras.ops.sqrt(variance)
 
     def log_alpha(self, mean: Any, log_sigma2: Any) -> Any:
-        log_mean, log_variance = self._moments_of_log()
-        expected = keras.ops.exp(log_mean + 0.5 * log_variance)
-        square = keras.ops.exp(2.0 * log_mean + 2.0 * log_variance)
-        squares = keras.ops.square(expected * mean)
-        second = square * (keras.ops.exp(log_sigma2) + keras.ops.square(mean))
-        return log_alpha_of_groups(squares, second - squares, self._group)
+        z, z_variance = self.moments_of_scale()
+        squares = keras.ops.square(mean)
+        variances = keras.ops.exp(log_sigma2)
+        total = keras.ops.square(z) * variances
+        total += z_variance * (variances + squares)
+        return log_alpha_of_groups(
+            keras.ops.square(z) * squares, total, self._group
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "tau": self.tau}

@@ -25,7 +25,8 @@ class Prior(keras.layers.Layer):
 
     >>> import keras, keras_sparse as ks
     >>> import tensorflow_probability as tfp
-    >>> class Laplace(ks.priors.Prior):
+    >>> @keras.saving.register_keras_serializable("mine")
+    ... class Laplace(ks.priors.Prior):
     ...     def distribution(self, posterior):
     ...         return tfp.distributions.Laplace(0.0, 0.1)
     >>> layer = keras.layers.Dense(3)
@@ -108,6 +109,10 @@ class Prior(keras.layers.Layer):
         """
         return None
 
+    def moments_of_scale(self) -> tuple[Any, Any] | None:
+        """Mean and variance of that factor, or `None`."""
+        return None
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "samples": self.samples}
 
@@ -138,6 +143,8 @@ def get(prior: Any) -> Prior:
 
     if prior is None:
         return ARD()
+    if isinstance(prior, Prior):  # each weight has one of its own
+        return type(prior).from_config(prior.get_config())
     if isinstance(prior, dict):
         prior = keras.saving.deserialize_keras_object(prior)
     if not isinstance(prior, Prior):

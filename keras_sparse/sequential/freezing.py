@@ -33,10 +33,13 @@ def only_trainable(
     kept = {id(layer) for layer in layers}
     everything = _surgery.all_layers(model)
     flags = [(layer, layer.trainable) for layer in everything]
+    was_trainable = {id(layer): trainable for layer, trainable in flags}
     rates = [(x, x.rate) for x in everything if isinstance(x, _DROPOUTS)]
     try:
-        for layer in walk(model):
-            if _holds_variables(layer) and id(layer) not in kept:
+        for layer in walk(model):  # from the outside inwards
+            if id(layer) in kept:
+                layer.trainable = was_trainable[id(layer)]
+            elif _holds_variables(layer):
                 layer.trainable = False
         for layer, _ in rates:
             if id(layer) not in kept:

@@ -17,6 +17,7 @@ from keras_sparse._plan import Choice
 from keras_sparse._traversal import Filter, choose, layers_with_weights
 from keras_sparse.callbacks.anneal import Anneal
 from keras_sparse.parametrizations.gaussian import Gaussian
+from keras_sparse.parametrizations.parametrization import Parametrization
 from keras_sparse.recalibration import recalibrate
 from keras_sparse.sequential.blocks import find_blocks
 from keras_sparse.sequential.freezing import only_trainable
@@ -107,9 +108,9 @@ def sparsify_blocks(
         verbose: Whether to print a line for each group.
 
     Returns:
-        What became of each group, in order. The model is plain and dense in
-        form, with exact zeros, and `trainable` flags are as before; compile it
-        again to train on.
+        What became of each group, in order. The model is plain, with exact
+        zeros, and `trainable` flags are as before; it is not compiled any
+        more: compile it again to evaluate or train on.
 
     Raises:
         ValueError: If the model cannot be cut, is sparse already, or does not
@@ -127,7 +128,13 @@ def sparsify_blocks(
     groups = find_blocks(model, blocks)
     if head is None:  # what is dense already need not be trained
         groups = [g for g in groups if any(id(x) in taken for x in g.layers)]
-    plan = {"groups": [g.name for g in groups], "sweeps": sweeps, "seed": seed}
+    choice = Gaussian() if parametrization is None else parametrization
+    plan = {
+        "groups": [g.name for g in groups],
+        "sweeps": sweeps,
+        "seed": seed,
+        "parametrization": _described(choice),
+    }
     progress = Progress(checkpoint, plan)
     reports = [TrainedGroup(**each) for each in progress.restore(model)]
     turns = [(sweep, group) for sweep in range(sweeps) for group in groups]
@@ -140,7 +147,7 @@ def sparsify_blocks(
         report = _train(
             trained,
             layers,
-            Gaussian() if parametrization is None else parametrization,
+            choice,
             taken | of_head,
             compile_model,
             {**fit, "callbacks": list(callbacks())},
@@ -153,6 +160,23 @@ def sparsify_blocks(
         if verbose:
             _surgery.say(f"{turn + 1}/{len(turns)} {reports[-1]}")
     return reports
+
+
+def _described(choice: Choice) -> Any:
+    """What tells one run's parametrization from another's."""
+    if not isinstance(choice, Parametrization):
+        return getattr(choice, "__qualname__", type(choice).__name__)
+    return [type(choice).__name__, _without_names(choice.get_config())]
+
+
+def _without_names(config: Any) -> Any:
+    """A config as JSON returns it, without the names that Keras numbers."""
+    if isinstance(config, dict):
+        kept = {k: v for k, v in config.items() if k != "name"}
+        return {k: _without_names(v) for k, v in kept.items()}
+    if isinstance(config, (list, tuple)):
+        return [_without_names(each) for each in config]
+    return config
 
 
 def _check(
@@ -219,7 +243,10 @@ def _train(
     _surgery.require_compile_of_all(model)
     try:
         members = {id(x) for x in layers if id(x) in taken}
-        sparsify(model, choice, where=lambda x: id(x) in members, verbose=False)
+        if members:
+            sparsify(
+                model, choice, where=lambda x: id(x) in members, verbose=False
+            )
         weights = [each.raw for _, _, each in parametrized(model)]
         with only_trainable(model, layers):
             compile_model(model)
@@ -237,7 +264,7 @@ def _train(
     size = sum(value.size for value in values)
     nonzeros = sum(int(np.count_nonzero(value)) for value in values)
     return {
-        "sparsity": 1 - nonzeros / size,
+        "sparsity": 1 - nonzeros / max(size, 1),
         "weights": size,
         "seconds": time.perf_counter() - begin,
         "logs": {name: float(each[-1]) for name, each in logs.items()},

@@ -128,6 +128,8 @@ def _softmax(found: Constants, call: Call) -> list[NDArray]:
 @constants_through(layers.Rescaling)
 def _rescaled(found: Constants, call: Call) -> list[NDArray]:
     layer, value = call.operation, found.at(call.inputs[0])
+    if call.outputs[0].ids is None:
+        return nothing_known(found, call)
     return [value * np.asarray(layer.scale) + np.asarray(layer.offset)]
 
 
@@ -159,7 +161,8 @@ def _prelu(found: Constants, call: Call) -> list[NDArray]:
 def _batch_normalized(found: Constants, call: Call) -> list[NDArray]:
     layer, value = call.operation, found.at(call.inputs[0])
     mean = found.values[layer.moving_mean].astype("float64")
-    if len(mean) != len(value):
+    signal = call.inputs[0]
+    if not signal.is_followed_on(layer.axis % len(signal.shape)):
         return [varying(call.outputs[0])]
     deviation = np.sqrt(found.values[layer.moving_variance] + layer.epsilon)
     gamma = found.values[layer.gamma] if layer.scale else np.ones_like(mean)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_sparse import _surgery
+from keras_sparse.structured.activations import mixes_channels
 from keras_sparse.structured.signals import Call, Mix, Signal
 from keras_sparse.structured.tracing import Trace
 from keras_sparse.structured.values import Values
@@ -101,6 +102,8 @@ def activated(activation: Any, value: NDArray) -> NDArray:
     known = np.isfinite(value)
     if not known.any() or activation is None:
         return value
+    if mixes_channels(activation):
+        return np.full_like(value, np.nan)
     inputs = keras.ops.convert_to_tensor(
         np.where(known, value, 0).astype("float32")
     )
@@ -113,6 +116,8 @@ def evaluated(
 ) -> NDArray:
     """Calls a layer that works entry by entry on the constants themselves."""
     output = call.outputs[0]
+    if output.ids is None:
+        return varying(output)
     tensors, unknown, zero = {}, np.zeros(1, bool), np.zeros(1, bool)
     for tensor, signal, value in zip(
         call.node.input_tensors, call.inputs, values, strict=True
@@ -129,7 +134,7 @@ def evaluated(
         )
     if zero_wins:
         unknown = unknown & ~zero
-    if unknown.all() or output.ids is None:
+    if unknown.all():
         return varying(output)
     args, kwargs = call.node.arguments.fill_in(tensors)
     result = _surgery.to_numpy(call.operation(*args, **kwargs)).ravel()

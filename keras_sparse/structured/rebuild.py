@@ -155,6 +155,14 @@ class _Rebuilding:
             new.finalize_state()
 
 
+_WITH_TABLES = (
+    keras.layers.Discretization,
+    keras.layers.IntegerLookup,
+    keras.layers.StringLookup,
+    keras.layers.TextVectorization,
+)
+
+
 def _from_config(operation: Any, changes: dict[str, Any]) -> Any:
     try:
         config = operation.get_config()
@@ -171,6 +179,13 @@ def _from_config(operation: Any, changes: dict[str, Any]) -> Any:
             f"({type(operation).__name__}) to hold {sorted(unknown)}, as that "
             "of the layer it derives from. Received one without. Add them to "
             "its `get_config` and `__init__`, or pass the layer in `ignored`."
+        )
+    if isinstance(operation, _WITH_TABLES):
+        raise ValueError(
+            "Expected layers whose state is their weights. Received "
+            f"{operation.name!r}, a {type(operation).__name__} with a table "
+            "that a new model would not have. Shrink the model behind it, and "
+            "put it in front again."
         )
     config = {**config, **changes}
     for name, value in config.items():

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import layers
 
+from keras_sparse.structured.activations import mixes_channels
 from keras_sparse.structured.rules import follows, follows_named, halt
 from keras_sparse.structured.signals import Call, Signal
 from keras_sparse.structured.tracing import Trace, count
-
-# Activations in which each channel depends on all others.
-ACROSS_CHANNELS = ("softmax", "log_softmax", "sparsemax", "glu")
-
-
-def mixes_channels(activation: Any) -> bool:
-    """Whether an activation computes with all channels at once."""
-    return getattr(activation, "__name__", "") in ACROSS_CHANNELS
 
 
 @follows(
@@ -54,11 +45,16 @@ def elementwise(trace: Trace, call: Call) -> list[Signal]:
     followed = [each for each in call.inputs if each.ids is not None]
     wide = [s for s in followed if s.axis is not None and s.shape[s.axis] != 1]
     if not wide:
+        for each in followed[1:]:
+            trace.fix(each.ids, f"{call.operation.name} repeats it")
         return [followed[0].moved(shape) if followed else Signal(shape)]
     main = wide[0]
     axis, ids = main.axis or 0, main.ids
     for each in call.inputs:
-        if each is main or each.shape[axis] == 1:
+        if each is main:
+            continue
+        if each.shape[axis] == 1:
+            trace.fix(each.ids, f"{call.operation.name} repeats it")
             continue
         if each.axis == axis:
             trace.tie(ids, each.ids)  # type: ignore[arg-type]

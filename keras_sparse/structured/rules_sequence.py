@@ -69,7 +69,10 @@ def units_of(trace: Trace, layer: Any, signal: Signal) -> NDArray:
 def recurrent(trace: Trace, call: Call) -> list[Signal]:
     """Units in every gate, in the state and in the recurrent kernel."""
     layer = call.operation
-    sequence, states = call.inputs[0], call.inputs[1:]
+    sequence = call.inputs[0]
+    given = keras.tree.flatten(call.argument("initial_state", 1))
+    given = [call.signals.get(id(each), each) for each in given]
+    states = [each for each in given if isinstance(each, Signal)]
     units = units_of(trace, layer, sequence)
     for state in states:
         if state.ids is None or state.axis != len(state.shape) - 1:

@@ -67,6 +67,8 @@ def global_pooling(trace: Trace, call: Call) -> list[Signal]:
     axis = channel_axis(call.operation, len(signal.shape))
     if signal.axis not in (None, axis):
         return halt(trace, call, "it pools along the channels' axis")
+    if signal.axis is None:
+        return [Signal(shape)]
     return [signal.moved(shape, 1 if axis == 1 else len(shape) - 1)]
 
 

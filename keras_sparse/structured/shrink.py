@@ -20,6 +20,7 @@ from keras_sparse.structured.rebuild import rebuild
 from keras_sparse.structured.scales import fold_scales
 from keras_sparse.structured.values import Values
 
+_DEFAULTS = ("parameters", "magnitude", "group")
 _STEPS, _MEASURED_STEPS = 30, 7
 
 
@@ -163,6 +164,12 @@ def _check(
         raise ValueError(
             "Expected `remove` to be a share in [0, 1), or None. "
             f"Received: {remove!r}."
+        )
+    if remove is None and (of, importance, scope) != _DEFAULTS:
+        raise ValueError(
+            "Expected `remove`, the share to take away, with `of`, "
+            "`importance` or `scope`: without it only what has no effect goes. "
+            f"Received: of={of!r}, importance={importance!r}, scope={scope!r}."
         )
     if not callable(of) and of not in COSTS:
         raise ValueError(
