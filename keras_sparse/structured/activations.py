@@ -23,3 +23,9 @@ def mixes_channels(activation: Any) -> bool:
     name = getattr(activation, "__name__", "")
     known = getattr(keras.activations, name, None) is activation
     return not known or name in ACROSS_CHANNELS
+
+
+def named(activation: Any) -> str:
+    """What to call an activation in a message."""
+    default = getattr(activation, "name", str(activation))
+    return getattr(activation, "__name__", default)

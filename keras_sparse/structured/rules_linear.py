@@ -8,7 +8,7 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-from keras_sparse.structured.activations import mixes_channels
+from keras_sparse.structured.activations import mixes_channels, named
 from keras_sparse.structured.rules import channel_axis, follows, halt
 from keras_sparse.structured.signals import Call, Mix, Signal
 from keras_sparse.structured.tracing import Trace, all_fixed, count
@@ -23,10 +23,7 @@ _TRANSPOSED = (
 def fix_if_mixed(trace: Trace, layer: Any, ids: NDArray) -> None:
     """An activation across the channels fixes those that a layer makes."""
     if mixes_channels(layer.activation):
-        trace.fix(
-            ids,
-            f"{layer.name}: {getattr(layer.activation, '__name__', layer.activation)} of them",
-        )
+        trace.fix(ids, f"{layer.name}: {named(layer.activation)} of them")
 
 
 @follows(layers.Dense)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_sparse.structured.activations import mixes_channels
+from keras_sparse.structured.activations import mixes_channels, named
 from keras_sparse.structured.rules import follows, follows_named, halt
 from keras_sparse.structured.signals import Call, Signal
 from keras_sparse.structured.tracing import Trace, count
@@ -73,7 +73,7 @@ def activation(trace: Trace, call: Call) -> list[Signal]:
         mixes_channels(call.operation.activation)
         and signal.axis == len(signal.shape) - 1
     ):
-        name = call.operation.activation.__name__
+        name = named(call.operation.activation)
         trace.fix(
             signal.ids, f"{call.operation.name}: {name} across the channels"
         )
