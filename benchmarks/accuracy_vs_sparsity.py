@@ -14,7 +14,7 @@ import itertools
 import statistics
 import time
 
-from recipes import BATCH, EPOCHS, NETS, compile_for, record, recorded
+from recipes import BATCH, EPOCHS, NETS, compile_for, record, recorded, spread
 
 BENCHMARK = "accuracy_vs_sparsity"
 
@@ -167,13 +167,12 @@ def table(rows):
     for group, members in itertools.groupby(sorted(rows, key=key), key=key):
         rows = list(members)
         accuracy = [row["accuracy"] for row in rows]
-        deviation = statistics.stdev(accuracy) if len(rows) > 1 else 0.0
         sparsity = statistics.mean(row["sparsity"] for row in rows)
         macs = statistics.mean(row["macs"] for row in rows)
         net, epochs, target, method = group
         lines.append(
             f"| {net} | {epochs} | {target:.0%} | {method} | "
-            f"{statistics.mean(accuracy):.2f} ± {deviation:.2f} | "
+            f"{spread(accuracy)} | "
             f"{sparsity:.2%} | {macs:.2%} | {len(rows)} |"
         )
     return "\n".join(lines)

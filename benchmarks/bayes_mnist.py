@@ -15,7 +15,7 @@ import itertools
 import statistics
 import time
 
-from recipes import NETS, record, recorded
+from recipes import NETS, record, recorded, spread
 
 BENCHMARK = "bayes_mnist"
 BATCH = 100
@@ -160,13 +160,12 @@ def table(rows):
     for group, members in itertools.groupby(sorted(rows, key=key), key=key):
         rows_of = {row["seed"]: row for row in members}.values()
         errors = [row["error"] for row in rows_of]
-        deviation = statistics.stdev(errors) if len(errors) > 1 else 0.0
         factors = [row["compression"] for row in rows_of if "sparsity" in row]
         compression = statistics.mean(factors) if factors else 1.0
         net, prior, epochs, _, _, rule = group
         lines.append(
             f"| {net} | {prior} | {epochs} | {rule} | "
-            f"{statistics.mean(errors):.2f} ± {deviation:.2f} | "
+            f"{spread(errors)} | "
             f"{compression:.1f}x | {len(errors)} |"
         )
     return "\n".join(lines)

@@ -11,10 +11,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import statistics
 import time
 
-from recipes import BATCH, EPOCHS, NETS, compile_for, record, recorded
+from recipes import BATCH, EPOCHS, NETS, compile_for, record, recorded, spread
 
 BENCHMARK = "mnist_pruning"
 METHODS = ("dense", "uniform", "global", "erk", "tfmot")
@@ -101,11 +100,10 @@ def table(rows):
     key = lambda r: (r["net"], r["epochs"], r["target"], r["method"])  # noqa
     for group, members in itertools.groupby(sorted(rows, key=key), key=key):
         accuracy = [row["accuracy"] for row in members]
-        deviation = statistics.stdev(accuracy) if len(accuracy) > 1 else 0.0
         net, epochs, target, method = group
         lines.append(
             f"| {net} | {epochs} | {method} | {target:.0%} | "
-            f"{statistics.mean(accuracy):.2f} ± {deviation:.2f} | "
+            f"{spread(accuracy)} | "
             f"{len(accuracy)} |"
         )
     return "\n".join(lines)

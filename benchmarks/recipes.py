@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import platform
+import statistics
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -87,6 +88,14 @@ def recorded(benchmark):
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def spread(values):
+    """Mean of several runs with their deviation; of one run its value."""
+    mean = f"{statistics.mean(values):.2f}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ± {statistics.stdev(values):.2f}"
 
 
 def processor():

@@ -16,7 +16,7 @@ import itertools
 import statistics
 import time
 
-from recipes import record, recorded
+from recipes import record, recorded, spread
 
 BENCHMARK = "sequential"
 BATCH = {"mlp26": 64, "resnet20": 128}
@@ -198,12 +198,11 @@ def table(rows):
     for group, members in itertools.groupby(sorted(rows, key=key), key=key):
         members = list(members)
         errors = [row["error"] for row in members]
-        deviation = statistics.stdev(errors) if len(errors) > 1 else 0.0
         compression = statistics.mean(row["compression"] for row in members)
         net, epochs, _, method, start = group
         lines.append(
             f"| {net} | {epochs} | {method} | {start:g} | "
-            f"{statistics.mean(errors):.2f} ± {deviation:.2f} | "
+            f"{spread(errors)} | "
             f"{compression:.1f}x | {len(members)} |"
         )
     return "\n".join(lines)
