@@ -10,8 +10,7 @@ reparameterization trick", 2015, equation 6.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 # Keeps the gradient of the square root finite where no input reaches.
 TINY = 1e-14
 _IDENTITY = keras.activations.linear
+_WITHOUT_BIAS = {"bias": None, "use_bias": False, "lora_enabled": False}
 
 
 def call_locally(
@@ -54,11 +54,13 @@ def call_locally(
     if not args:
         args = (kwargs["inputs"],)
         kwargs = {k: v for k, v in kwargs.items() if k != "inputs"}
-    with _exchanged(layer, activation=_IDENTITY):
+    with _surgery.exchanged(layer, activation=_IDENTITY):
         means = call(layer, *args, **kwargs)
         with (
-            _exchanged(layer, bias=None, use_bias=False, lora_enabled=False),
-            _exchanged(weight.owner, **{weight.attribute: variance}),
+            _surgery.exchanged(
+                layer, bias=None, use_bias=False, lora_enabled=False
+            ),
+            _surgery.exchanged(weight.owner, **{weight.attribute: variance}),
         ):
             variances = call(layer, *_squared(args), **kwargs)
     deviations = keras.ops.sqrt(variances + TINY)
@@ -70,16 +72,3 @@ def call_locally(
 def _squared(args: tuple[Any, ...]) -> tuple[Any, ...]:
     inputs = keras.ops.cast(args[0], "float32")
     return (keras.ops.square(inputs), *args[1:])
-
-
-@contextlib.contextmanager
-def _exchanged(owner: Any, **values: Any) -> Iterator[None]:
-    before = {
-        name: _surgery.exchange(owner, name, value)
-        for name, value in values.items()
-    }
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            _surgery.restore(owner, name, value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -129,7 +129,7 @@ def _record_inputs(
 
     with contextlib.ExitStack() as stack:
         for layer in layers:
-            stack.enter_context(_exchanged(layer, call=recorder(layer)))
+            stack.enter_context(_surgery.exchanged(layer, call=recorder(layer)))
         model(x, training=False)
     return inputs
 
@@ -137,8 +137,10 @@ def _record_inputs(
 def _squares(layer: Any, each: Attached, inputs: Sequence[Any]) -> NDArray:
     def total(values: Sequence[Any]) -> Any:
         with (
-            _exchanged(layer, bias=None, use_bias=False, activation=_IDENTITY),
-            _exchanged(each.owner, **{each.attribute: values[0]}),
+            _surgery.exchanged(
+                layer, bias=None, use_bias=False, activation=_IDENTITY
+            ),
+            _surgery.exchanged(each.owner, **{each.attribute: values[0]}),
         ):
             return sum(
                 ops.sum(layer.plain_class.call(layer, ops.square(x)))
@@ -147,19 +149,6 @@ def _squares(layer: Any, each: Attached, inputs: Sequence[Any]) -> NDArray:
 
     ones = ops.ones(each.raw.shape, "float32")
     return differentiate(total, [ones])[0]
-
-
-@contextlib.contextmanager
-def _exchanged(owner: Any, **values: Any) -> Iterator[None]:
-    before = {
-        name: _surgery.exchange(owner, name, value)
-        for name, value in values.items()
-    }
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            _surgery.restore(owner, name, value)
 
 
 SIGNALS: dict[str, Callable[..., list[NDArray]]] = {

@@ -70,6 +70,19 @@ def restore(owner: Any, name: str, before: Any) -> None:
         owner.__dict__[name] = before
 
 
+@contextlib.contextmanager
+def exchanged(owner: Any, **values: Any) -> Iterator[None]:
+    """While entered, attributes of `owner` have other values."""
+    before = {
+        name: exchange(owner, name, value) for name, value in values.items()
+    }
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            restore(owner, name, value)
+
+
 def add_sublayer(
     layer: keras.layers.Layer, name: str, sublayer: keras.layers.Layer
 ) -> None:

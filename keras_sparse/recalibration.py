@@ -92,11 +92,8 @@ def _in_training(layer: keras.layers.Layer) -> Iterator[None]:
     def call(x: Any, training: Any = None, mask: Any = None) -> Any:
         return plain(x, training=True, mask=mask)
 
-    before = _surgery.exchange(layer, "call", call)
-    try:
+    with _surgery.exchanged(layer, call=call):
         yield
-    finally:
-        _surgery.restore(layer, "call", before)
 
 
 def _batches(data: Any) -> Iterable[Any]:
