@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_sparse import _surgery
+from keras_sparse._compiling import Compiler, compiler
 from keras_sparse._per_example import penalized
 from keras_sparse._plan import Choice
 from keras_sparse._traversal import Filter, choose, layers_with_weights
@@ -63,7 +64,7 @@ def sparsify_blocks(
     blocks: int | Sequence[Filter] = 1,
     where: Filter | None = None,
     exclude: Filter | None = None,
-    compile: Mapping[str, Any] | Callable[[keras.Model], None] | None = None,
+    compile: Mapping[str, Any] | Compiler | None = None,
     callbacks: Callbacks = list,
     head: Head | str | None = None,
     sweeps: int = 1,
@@ -122,7 +123,7 @@ def sparsify_blocks(
         2019 (B.Sc. thesis, HSE).
     """
     _check(model, fit, sweeps, head, blocks)
-    compile_model = _compiler(model, compile)
+    compile_model = compiler(model, compile)
     chosen = choose(layers_with_weights(model)[0], where, exclude)
     taken = {id(layer) for layer in chosen}
     groups = find_blocks(model, blocks)
@@ -206,35 +207,12 @@ def _check(
         )
 
 
-def _compiler(
-    model: keras.Model,
-    given: Mapping[str, Any] | Callable[[keras.Model], None] | None,
-) -> Callable[[keras.Model], None]:
-    """What compiles a model with an optimizer that remembers nothing."""
-    if callable(given):
-        return given
-    if given is not None:
-        arguments = dict(given)
-        optimizer = keras.optimizers.get(arguments.pop("optimizer", "rmsprop"))
-        config = keras.optimizers.serialize(optimizer)
-        return lambda each: each.compile(
-            optimizer=keras.optimizers.deserialize(config), **arguments
-        )
-    if not model.compiled:
-        raise ValueError(
-            "Expected a compiled model, or `compile`. Received neither. Pass "
-            "compile={'optimizer': 'adam', 'loss': ...}."
-        )
-    config = model.get_compile_config()
-    return lambda each: each.compile_from_config(config)
-
-
 def _train(
     model: keras.Model,
     layers: Sequence[keras.layers.Layer],
     choice: Choice,
     taken: set[int],
-    compile_model: Callable[[keras.Model], None],
+    compile_model: Compiler,
     fit: dict[str, Any],
 ) -> dict[str, Any]:
     """Trains some layers of a model sparse; the others do not change."""

@@ -1,0 +1,41 @@
+"""Compiling the same model again and again, each time from the start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+Compiler = Callable[[keras.Model], None]
+
+
+def compiler(
+    model: keras.Model, given: Mapping[str, Any] | Compiler | None
+) -> Compiler:
+    """What compiles a model with an optimizer that remembers nothing.
+
+    Args:
+        model: The model, whose own compile arguments are the default.
+        given: Arguments of `model.compile`, or a callable that compiles the
+            model it is given.
+
+    Raises:
+        ValueError: If nothing is given and the model is not compiled.
+    """
+    if callable(given):
+        return given
+    if given is not None:
+        arguments = dict(given)
+        optimizer = keras.optimizers.get(arguments.pop("optimizer", "rmsprop"))
+        config = keras.optimizers.serialize(optimizer)
+        return lambda each: each.compile(
+            optimizer=keras.optimizers.deserialize(config), **arguments
+        )
+    if not model.compiled:
+        raise ValueError(
+            "Expected a compiled model, or `compile`. Received neither. Pass "
+            "compile={'optimizer': 'adam', 'loss': ...}."
+        )
+    config = model.get_compile_config()
+    return lambda each: each.compile_from_config(config)

@@ -1,0 +1,33 @@
+"""Lottery tickets: sparse nets that train from their first weights on."""
+
+from keras_sparse.lottery.controls import randomize_masks, reinitialize
+from keras_sparse.lottery.dead_units import DeadUnits
+from keras_sparse.lottery.find_ticket import TicketSearch, find_ticket
+from keras_sparse.lottery.plots import (
+    plot_accuracy,
+    plot_densities,
+    plot_early_stop,
+)
+from keras_sparse.lottery.rounds import Round
+from keras_sparse.lottery.ticket import Ticket
+from keras_sparse.lottery.train_prune_finetune import (
+    FinetunedModel,
+    train_prune_finetune,
+)
+from keras_sparse.lottery.training import Training
+
+__all__ = [
+    "DeadUnits",
+    "FinetunedModel",
+    "Round",
+    "Ticket",
+    "TicketSearch",
+    "Training",
+    "find_ticket",
+    "plot_accuracy",
+    "plot_densities",
+    "plot_early_stop",
+    "randomize_masks",
+    "reinitialize",
+    "train_prune_finetune",
+]

@@ -1,0 +1,284 @@
+"""Iterative magnitude pruning with rewinding."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from keras_sparse._compiling import Compiler, compiler
+from keras_sparse._traversal import Filter
+from keras_sparse.lottery.control_trainings import CONTROLS, train_controls
+from keras_sparse.lottery.initializers import Initializer, draw_weights
+from keras_sparse.lottery.masked_model import (
+    MaskedModel,
+    find_weights,
+    masked_model,
+)
+from keras_sparse.lottery.next_masks import by_global_rate, by_path, by_rate
+from keras_sparse.lottery.rounds import (
+    Round,
+    State,
+    check_rounds,
+    run_rounds,
+)
+from keras_sparse.lottery.ticket import Ticket
+from keras_sparse.lottery.training import Callbacks, Fit, Trainer
+from keras_sparse.selection import check_sparsity
+
+
+@dataclasses.dataclass(frozen=True)
+class TicketSearch:
+    """What `find_ticket` found.
+
+    Args:
+        model: The model as the last round left it: trained, plain, with exact
+            zeros.
+        rounds: The rounds; the first is the dense training.
+    """
+
+    model: keras.Model
+    rounds: tuple[Round, ...]
+    _state: State = dataclasses.field(repr=False)
+    _paths: tuple[str, ...] = dataclasses.field(repr=False)
+    _provenance: Mapping[str, Any] = dataclasses.field(repr=False)
+
+    def ticket(self, number: int = -1) -> Ticket:
+        """The ticket that a round was trained from.
+
+        Where the weights were not rewound, it is what the last round's
+        training ended with.
+
+        Args:
+            number: Of the round. Default: the last, sparsest one.
+
+        Raises:
+            ValueError: For an earlier round where weights were not rewound.
+        """
+        chosen = self.rounds[number]
+        kept = self._provenance["rewind"] == "learning_rate"
+        if kept and chosen is not self.rounds[-1]:
+            raise ValueError(
+                "Expected the last round, whose weights alone are kept where "
+                f"they are not rewound. Received: {number}."
+            )
+        training = dataclasses.asdict(chosen.training)
+        del training["epoch_ends"], training["seconds"]
+        return Ticket(
+            self._paths,
+            tuple(self._state.trained if kept else self._state.start),
+            self._state.masks(chosen.number),
+            {
+                **self._provenance,
+                "round": chosen.number,
+                "density": chosen.density,
+                "training": training,
+            },
+        )
+
+    def __str__(self) -> str:
+        return "\n".join(f"{each.number}: {each}" for each in self.rounds)
+
+
+def find_ticket(
+    model: keras.Model | Callable[[], keras.Model],
+    fit: Fit,
+    *,
+    rounds: int = 10,
+    rate: float = 0.2,
+    output_rate: float | None = None,
+    rates: Mapping[str, float] | None = None,
+    scope: str = "layer",
+    rewind: str = "weights",
+    rewind_step: int = 0,
+    initializer: Initializer | None = None,
+    where: Filter | None = None,
+    exclude: Filter | None = None,
+    compile: Mapping[str, Any] | Compiler | None = None,
+    callbacks: Callbacks = list,
+    test_data: Any = None,
+    controls: Sequence[str] = (),
+    control_rounds: Sequence[int] | None = None,
+    data_name: str | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    seed: int = 0,
+    verbose: bool = True,
+) -> TicketSearch:
+    """Finds a sparse net that trains from its first weights on.
+
+    Trains the model, takes away the weights of smallest magnitude, puts the
+    others back to what they were, and starts over. Every round compiles the
+    model anew, so that the optimizer's memory and its learning rate schedule
+    start over as well.
+
+    Args:
+        model: A built, plain model, or a callable that makes one.
+        fit: Arguments of `model.fit` for each round: `x`, `y`, `epochs`,
+            `validation_data`, ... Or a callable that makes them, called for
+            each training: for data whose order is a state of its own, such as
+            a shuffled `tf.data.Dataset`.
+        rounds: How often to take weights away. One more training is done, the
+            first, which is dense.
+        rate: Share of the weights left that each round takes.
+        output_rate: The same for the last of the chosen weights. Default:
+            half of `rate`, as in the paper; not used where `scope` is global.
+        rates: The same for others, by a regular expression on the weight's
+            path: `{"conv": 0.1}`.
+        scope: `"layer"` takes the rate of each weight, `"global"` the
+            smallest of all of them together.
+        rewind: `"weights"` goes back to the weights of `rewind_step`;
+            `"learning_rate"` keeps the trained ones. The learning rate
+            schedule goes back in both cases.
+        rewind_step: Step of the dense training to go back to. Each round then
+            ends at the step at which that did.
+        initializer: For the chosen weights, see `reinitialize`. Default: what
+            they are.
+        where: Which layers to prune, as in `keras_sparse.sparsify`.
+        exclude: Which to leave dense.
+        compile: Arguments of `model.compile`, or a callable that compiles the
+            model it is given. Default: the model's own.
+        callbacks: Makes the callbacks for each training.
+        test_data: (x, y) or a data set of batches to evaluate on after each
+            training, and with the weights of the lowest validation loss.
+        controls: Trainings to compare each round with: `"reinitialized"`, the
+            masks with fresh weights; `"random_mask"`, the first weights under
+            random masks of the same density in each layer.
+        control_rounds: Rounds that get them. Default: all but the first.
+        data_name: Name of the data, for the ticket's provenance.
+        checkpoint: Path of an `.npz` file, written after each round. Where it
+            exists, the search goes on from it and ends at the same bits.
+        seed: Non-negative integer. Sets what a callable `model` draws, the
+            order of the data, and noise.
+        verbose: Whether to print a line for each round.
+
+    Returns:
+        A `TicketSearch`.
+
+    Raises:
+        ValueError: If the model is sparse already, an argument is not one of
+            the above, weights have diverged, or the checkpoint is another
+            search's. The model is then as it was before.
+
+    Reference:
+        [Frankle and Carbin, 2019](https://arxiv.org/abs/1803.03635);
+        to a later step: [Frankle et al., 2020](
+        https://arxiv.org/abs/1912.05671); learning rate:
+        [Renda et al., 2020](https://arxiv.org/abs/2003.02389).
+
+    Example:
+
+    >>> import keras, keras_sparse as ks, numpy as np
+    >>> model = keras.Sequential(
+    ...     [keras.Input((4,)), keras.layers.Dense(10), keras.layers.Dense(1)]
+    ... )
+    >>> model.compile("adam", "mse")
+    >>> data = {"x": np.ones((8, 4)), "y": np.ones((8, 1)), "verbose": 0}
+    >>> search = ks.lottery.find_ticket(model, data, rounds=2, verbose=False)
+    >>> [round(each.density, 3) for each in search.rounds]
+    [1.0, 0.82, 0.66]
+    """
+    _check(rounds, rewind, rewind_step, scope, controls, rates or output_rate)
+    if not isinstance(model, keras.Model):
+        keras.utils.set_random_seed(seed)
+        model = model()
+    trainer = Trainer(compiler(model, compile), fit, callbacks, test_data, seed)
+    with masked_model(model, where, exclude) as masked:
+        if scope == "global":
+            shares = dict.fromkeys(masked.masked, check_sparsity(rate, "rate"))
+            next_masks = by_global_rate(rate)
+        else:
+            last = rate / 2 if output_rate is None else output_rate
+            shares = by_path(masked.masked, rate, rates, "rates", last)
+            next_masks = by_rate(shares)
+        for share in shares.values():
+            check_sparsity(share, "a rate")
+        plan = {
+            **trainer.describe(model),
+            "shapes": [list(v.shape) for v in masked.variables],
+            "rates": [[index, share] for index, share in shares.items()],
+            "scope": scope,
+            "rewind": rewind,
+            "rewind_step": rewind_step,
+            "initializer": _described(initializer),
+            "controls": list(controls),
+        }
+        if initializer is not None:
+            _initialize(masked, initializer, seed)
+        state = run_rounds(
+            masked,
+            trainer,
+            next_masks,
+            rounds=rounds,
+            rewind=rewind == "weights",
+            rewind_step=rewind_step,
+            controls=train_controls(
+                masked, trainer, controls, control_rounds, initializer
+            ),
+            plan=plan,
+            checkpoint=checkpoint,
+            verbose=verbose,
+        )
+    trainer.compile_model(model)
+    provenance = {
+        **plan,
+        "data": data_name,
+        "keras": keras.__version__,
+        "backend": keras.backend.backend(),
+    }
+    return TicketSearch(
+        model,
+        tuple(state.rounds),
+        state,
+        tuple(variable.path for variable in masked.variables),
+        provenance,
+    )
+
+
+def _initialize(
+    masked: MaskedModel, initializer: Initializer, seed: int
+) -> None:
+    """Draws the chosen weights anew."""
+    known = find_weights(masked.model, masked.variables)
+    chosen = {i: each for i, each in known.items() if i in masked.masked}
+    for index, value in draw_weights(chosen, initializer, seed).items():
+        masked.variables[index].assign(value)
+
+
+def _described(initializer: Initializer | None) -> Any:
+    if initializer is None or isinstance(initializer, str):
+        return initializer
+    return [type(initializer).__name__, str(initializer.get_config())]
+
+
+def _check(
+    rounds: int,
+    rewind: str,
+    rewind_step: int,
+    scope: str,
+    controls: Sequence[str],
+    rates: Any,
+) -> None:
+    check_rounds(rounds)
+    for name, value, allowed in (
+        ("rewind", rewind, ("weights", "learning_rate")),
+        ("scope", scope, ("layer", "global")),
+        *(("controls", each, CONTROLS) for each in controls),
+    ):
+        if value not in allowed:
+            raise ValueError(
+                f"Expected `{name}` to be of {allowed}. Received: {value!r}."
+            )
+    if not isinstance(rewind_step, int) or rewind_step < 0:
+        raise ValueError(
+            "Expected `rewind_step` to be a step, 0 or more. "
+            f"Received: {rewind_step!r}."
+        )
+    if scope == "global" and rates:
+        raise ValueError(
+            "Expected one rate where `scope` is 'global'. Received: "
+            f"{rates!r} too. Leave layers out with `exclude`, or pass "
+            "scope='layer'."
+        )
