@@ -3,6 +3,7 @@
 from keras_sparse import (
     allocations,
     callbacks,
+    initializers,
     layers,
     patterns,
     priors,
@@ -17,6 +18,7 @@ from keras_sparse.bayesian import (
     plot_log_alpha,
     predict_samples,
 )
+from keras_sparse.clustering import cluster
 from keras_sparse.export import (
     benchmark_tflite,
     export_tflite,
@@ -25,6 +27,8 @@ from keras_sparse.export import (
 )
 from keras_sparse.layers import register_adapter
 from keras_sparse.parametrizations import (
+    Clustered,
+    EdgePopup,
     Feather,
     Gaussian,
     HardConcrete,
@@ -32,18 +36,23 @@ from keras_sparse.parametrizations import (
     Mask,
     NofM,
     Parametrization,
+    QuantizationAware,
     SoftThreshold,
+    Supermask,
     WeightGate,
 )
 from keras_sparse.pruning import prune
 from keras_sparse.recalibration import recalibrate
 from keras_sparse.saving import save
+from keras_sparse.sparse_gpt import sparse_gpt
 from keras_sparse.sparsify import parametrized, sparsify, strip
 from keras_sparse.summary import summary
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Clustered",
+    "EdgePopup",
     "Feather",
     "Gaussian",
     "HardConcrete",
@@ -51,14 +60,18 @@ __all__ = [
     "Mask",
     "NofM",
     "Parametrization",
+    "QuantizationAware",
     "SoftThreshold",
+    "Supermask",
     "WeightGate",
     "allocations",
     "benchmark_tflite",
     "bit_widths",
     "callbacks",
     "choose_threshold",
+    "cluster",
     "export_tflite",
+    "initializers",
     "layers",
     "parametrized",
     "patterns",
@@ -72,6 +85,7 @@ __all__ = [
     "schedules",
     "scores",
     "sequential",
+    "sparse_gpt",
     "sparse_ready",
     "sparsify",
     "strip",

@@ -61,6 +61,18 @@ class SparseLayer(_Layer):
         prepare(self)
         _await_build(self, parametrizations)
 
+    @property
+    def trainable(self) -> bool:
+        """Whether the layer is trained, but for weights that are frozen."""
+        return super().trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        plain: Any = super(SparseLayer, type(self)).trainable
+        plain.fset(self, value)
+        for each in attached(self).values():
+            _freeze(each.parametrization(self), each.raw)
+
     @classmethod
     def from_config(cls, config: dict[str, Any], **kwargs: Any) -> Any:
         # Without the entry that a plain class's `from_config` may not expect.
@@ -119,14 +131,29 @@ def attach(
     hang_penalty(parametrization, raw)
     if not (layer.trainable and raw.trainable):
         parametrization.trainable = False
+    _freeze(parametrization, raw)
     attached(layer)[slot.name] = Attached(slot, owner, attribute, raw, name)
 
 
 def detach_all(layer: keras.layers.Layer) -> None:
     """Removes every parametrization and the records."""
     for each in attached(layer).values():
+        _thaw(each.parametrization(layer), each.raw)
         _surgery.remove_sublayer(layer, each.sublayer_name)
     del layer.__dict__["_ks_slots"], layer.__dict__["_ks_pending"]
+
+
+def _freeze(parametrization: Parametrization, raw: keras.Variable) -> None:
+    """Freezes a weight that its parametrization keeps as it is."""
+    if parametrization.freezes_weight:
+        parametrization.__dict__["_ks_was_trainable"] = raw.trainable
+        raw.trainable = False
+
+
+def _thaw(parametrization: Parametrization, raw: keras.Variable) -> None:
+    """Undoes `_freeze`."""
+    if parametrization.freezes_weight:
+        raw.trainable = parametrization.__dict__.pop("_ks_was_trainable")
 
 
 def build_parametrization(

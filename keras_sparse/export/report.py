@@ -36,6 +36,10 @@ class ExportReport:
             `"keras"` and by set-up; `None` without labels.
         sparse: `"dense"`, `"storage"` or `"fast"`: what was written.
         dense_bytes: size of the dense file of the same kind.
+        dense_gzip_bytes: its size after gzip at level 9.
+        entropy_bytes: what an ideal coder needs for the zeros and values of
+            the weights in this kind, each entry by itself, without the
+            graph; `keras_sparse.export.entropy` says exactly how.
         encoded: the weights that are held sparse.
         refused: why some weights could not be held sparse, or `None`.
         candidates: with `sparse="auto"` the score of each file by the
@@ -46,7 +50,7 @@ class ExportReport:
 
     >>> report = ExportReport(
     ...     "a.tflite", "int8", "float32", 1, 2048, 1024, 100, 10, 90, 4,
-    ...     0.25, {"xnnpack": 0.01}, {"xnnpack": 0.02},
+    ...     0.25, {"xnnpack": 0.01}, {"xnnpack": 0.02}, entropy_bytes=512,
     ... )
     >>> report.sparsity
     0.9
@@ -55,6 +59,7 @@ class ExportReport:
       size                2.0 KiB, gzip 1.0 KiB
       parameters          100, of which 10 not zero (sparsity 90.00%)
       MACs                90
+      entropy limit       0.5 KiB; size 4.00 times that, gzip 2.00
       from Keras, xnnpack largest 0.01, relative 0.02 of 0.25 allowed
       compared on         4 samples
     """
@@ -76,6 +81,8 @@ class ExportReport:
     accuracy: dict[str, float] | None = None
     sparse: str = "dense"
     dense_bytes: int | None = None
+    dense_gzip_bytes: int | None = None
+    entropy_bytes: int | None = None
     encoded: tuple[EncodedTensor, ...] = ()
     refused: str | None = None
     candidates: dict[str, float] | None = None
@@ -104,7 +111,7 @@ class ExportReport:
             ),
             ("MACs", macs),
         ]
-        rows += self._sparse_rows()
+        rows += self._sparse_rows() + self._limit_rows()
         for setup, largest in self.max_difference.items():
             relative = self.relative_difference[setup]
             rows.append(
@@ -129,17 +136,33 @@ class ExportReport:
         lines += [f"  {name:<20}{value}" for name, value in rows]
         return "\n".join(lines)
 
+    def _limit_rows(self) -> list[tuple[str, str]]:
+        if not self.entropy_bytes:
+            return []
+        raw, packed = (
+            size / self.entropy_bytes
+            for size in (self.raw_bytes, self.gzip_bytes)
+        )
+        text = (
+            f"{_kib(self.entropy_bytes)}; size {raw:.2f} times that, "
+            f"gzip {packed:.2f}"
+        )
+        return [("entropy limit", text)]
+
     def _sparse_rows(self) -> list[tuple[str, str]]:
         rows = []
         if self.sparse != "dense" and self.dense_bytes:
             kinds = Counter(each.encoding for each in self.encoded)
             listed = ", ".join(f"{n} as {kind}" for kind, n in kinds.items())
+            gzipped = ""
+            if self.dense_gzip_bytes:
+                gzipped = f", gzip {_kib(self.dense_gzip_bytes)}"
             rows.append(
                 (
                     f"sparse, {self.sparse}",
                     f"{listed or 'no weight'}; "
                     f"{self.raw_bytes / self.dense_bytes:.0%} of the dense "
-                    f"file's {_kib(self.dense_bytes)}",
+                    f"file's {_kib(self.dense_bytes)}{gzipped}",
                 )
             )
         if self.refused:

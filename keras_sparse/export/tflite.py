@@ -25,6 +25,7 @@ from keras_sparse.export._compare import (
 from keras_sparse.export._compare import verify as compare
 from keras_sparse.export._samples import Arrays, as_samples, random_samples
 from keras_sparse.export._signature import Signature, model_signature
+from keras_sparse.export.entropy import entropy_bytes
 from keras_sparse.export.report import ExportReport
 from keras_sparse.export.sparse_file import SparseFile
 
@@ -181,7 +182,7 @@ def export_tflite(
             io_dtype=io_dtype,
             batch_size=batch_size,
             raw_bytes=len(file.content),
-            gzip_bytes=len(gzip.compress(file.content, 9, mtime=0)),
+            gzip_bytes=_gzipped(file.content),
             parameters=sum(weight.size for weight in weights),
             nonzeros=sum(int(np.count_nonzero(w)) for w in weights),
             macs=model_macs(model),
@@ -191,6 +192,8 @@ def export_tflite(
             relative_difference=verdict.relative,
             sparse=file.mode,
             dense_bytes=len(content),
+            dense_gzip_bytes=_gzipped(content),
+            entropy_bytes=entropy_bytes(content),
             encoded=file.encoded,
             refused=file.refused,
             candidates=scores if sparse == "auto" else None,
@@ -199,6 +202,10 @@ def export_tflite(
         )
     say(f"Wrote {os.fspath(path)}.")
     return report
+
+
+def _gzipped(content: bytes) -> int:
+    return len(gzip.compress(content, 9, mtime=0))
 
 
 def _data(

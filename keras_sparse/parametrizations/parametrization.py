@@ -41,6 +41,9 @@ class Parametrization(keras.layers.Layer):
     2.0
     """
 
+    # Whether the raw weight is not trained while this is attached to it.
+    freezes_weight = False
+
     # Axes of the weight, counted from the end, as its `Slot` names them.
     inputs: tuple[int, ...] = (-2,)
     outputs: tuple[int, ...] = (-1,)
