@@ -106,14 +106,14 @@ def input_norms(
             f"needs the norms of inputs. Received: {', '.join(unfit)}. Leave "
             "them out with `exclude`."
         )
-    inputs = _record_inputs(model, [layer for layer, _ in chosen], x)
+    inputs = record_inputs(model, [layer for layer, _ in chosen], x)
     return [
         np.sqrt(_squares(layer, each, inputs[id(layer)]))
         for layer, each in chosen
     ]
 
 
-def _record_inputs(
+def record_inputs(
     model: keras.Model, layers: Sequence[keras.layers.Layer], x: Any
 ) -> dict[int, list[Any]]:
     inputs: dict[int, list[Any]] = {id(layer): [] for layer in layers}

@@ -1,0 +1,257 @@
+"""One-shot pruning that mends the weights it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from keras_sparse import _surgery, adapters, patterns
+from keras_sparse._signals import record_inputs
+from keras_sparse._traversal import Filter, choose, layers_with_weights
+from keras_sparse.pruning import Pattern
+from keras_sparse.selection import check_sparsity, smallest_mask, zero_count
+from keras_sparse.sparsify import parametrized
+
+BATCH = 128
+_IDENTITY = keras.activations.linear
+_KINDS = (
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+)
+
+
+class _Weight(NamedTuple):
+    layer: keras.layers.Layer
+    slot: adapters.Slot
+    variable: keras.Variable
+
+    @property
+    def path(self) -> str:
+        return f"{self.layer.path or self.layer.name}/{self.slot.name}"
+
+
+def sparse_gpt(
+    model: keras.Model,
+    sparsity: float,
+    data: Any,
+    *,
+    pattern: Pattern = patterns.unstructured,
+    block: int = 128,
+    damping: float = 0.01,
+    where: Filter | None = None,
+    exclude: Filter | None = None,
+    verbose: bool = True,
+) -> keras.Model:
+    """Prunes a trained model in place and lets what is left make up for it.
+
+    Weight by weight along the inputs, the error that a dropped weight leaves
+    in the layer's outputs on `data` is taken over by the weights after it.
+    Layers are pruned in the order of the model, each on the inputs that the
+    pruned ones before it pass on. No label and no gradient is needed.
+
+    Dense, EinsumDense and convolution layers without groups take part; the
+    others stay as they are.
+
+    Args:
+        model: A built, plain, trained model.
+        sparsity: Fraction of zeros of each weight, in [0, 1), hit exactly.
+        data: Inputs as an array, or a list of arrays for several inputs; a
+            few hundred examples or more.
+        pattern: `patterns.unstructured` (default) or `patterns.n_m(n, m)`,
+            whose own sparsity the argument should be.
+        block: Inputs whose zeros are chosen together. Defaults to 128.
+        damping: Share of the mean of the Hessian's diagonal that is added to
+            it. More moves the other weights less. Defaults to 0.01.
+        where: Which layers to take, as in `sparsify`.
+        exclude: Which to leave out.
+        verbose: Shows a progress bar over the weights.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: For a sparsity outside [0, 1), a pattern of another kind,
+            a model that is sparsified already or has no layer that can take
+            part, or a Hessian that is not finite. The model is then as it
+            was.
+
+    Example:
+
+    >>> import keras, keras_sparse as ks, numpy as np
+    >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+    >>> x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    >>> model = ks.sparse_gpt(model, 0.5, x, verbose=False)
+    >>> int((model.layers[0].get_weights()[0] == 0).sum())
+    16
+
+    Reference:
+        Frantar and Alistarh, "SparseGPT: Massive language models can be
+        accurately pruned in one-shot", 2023, algorithm 1.
+    """
+    check_sparsity(sparsity)
+    if pattern is not patterns.unstructured and not isinstance(
+        pattern, patterns.n_m
+    ):
+        raise ValueError(
+            "Expected pattern=patterns.unstructured or patterns.n_m(n, m). "
+            f"Received: {pattern!r}. For other patterns use `prune`."
+        )
+    if isinstance(pattern, patterns.n_m):
+        block = pattern.m
+    if any(True for _ in parametrized(model)):
+        raise ValueError(
+            "Expected a plain model. Received one that is sparsified already. "
+            "Call `strip` first."
+        )
+    chosen = list(_weights(model, where, exclude))
+    if not chosen:
+        raise ValueError(
+            "Expected dense or convolution layers without groups. Received a "
+            f"model {model.name!r} with none among those chosen. Use `prune`."
+        )
+    before = model.get_weights()
+    bar = keras.utils.Progbar(len(chosen), verbose=int(verbose))
+    try:
+        for weight in chosen:
+            hessian = _hessian(model, weight, data)
+            matrix = _surgery.to_numpy(weight.variable.value)
+            pruned = reconstruct(
+                matrix.reshape(len(hessian), -1),
+                hessian,
+                sparsity,
+                pattern=pattern,
+                block=block,
+                damping=damping,
+            )
+            weight.variable.assign(pruned.reshape(matrix.shape))
+            bar.add(1)
+    except BaseException:
+        model.set_weights(before)
+        raise
+    return model
+
+
+def reconstruct(
+    matrix: NDArray,
+    hessian: NDArray,
+    sparsity: float,
+    *,
+    pattern: Pattern = patterns.unstructured,
+    block: int = 128,
+    damping: float = 0.01,
+) -> NDArray:
+    """A sparse matrix W' with x W' near x W.
+
+    Args:
+        matrix: W, in shape (inputs, outputs).
+        hessian: Sum of x^T x over examples, in shape (inputs, inputs).
+        sparsity: Fraction of zeros, in [0, 1).
+        pattern: `patterns.unstructured` or `patterns.n_m(n, m)`.
+        block: Inputs whose zeros are chosen together.
+        damping: Share of the mean diagonal added to the diagonal.
+
+    Returns:
+        Array in the shape and type of `matrix`.
+
+    Raises:
+        ValueError: If the Hessian or the matrix is not finite.
+    """
+    if not (np.isfinite(hessian).all() and np.isfinite(matrix).all()):
+        raise ValueError(
+            "Expected finite weights and layer inputs. Received NaN or "
+            "infinity. Look at the calibration data, and whether the model "
+            "has diverged."
+        )
+    w = matrix.astype("float64")
+    silent = np.diag(hessian) == 0
+    w[silent] = 0.0
+    inverse = _root_of_inverse(hessian, silent, damping)
+    inputs, outputs = w.shape
+    for start in range(0, inputs, block):
+        stop = min(start + block, inputs)
+        root = inverse[start:stop, start:stop]
+        score = np.square(w[start:stop] / np.diag(root)[:, None])
+        if pattern is patterns.unstructured:
+            # So many that the whole matrix has the exact number.
+            done = zero_count(w.size, sparsity) * start // inputs
+            due = zero_count(w.size, sparsity) * stop // inputs
+            keep = smallest_mask(score, due - done)
+        else:
+            keep = pattern(score, sparsity)
+        errors = np.empty((stop - start, outputs))
+        for row in range(stop - start):
+            at = start + row
+            kept = np.where(keep[row], w[at], 0.0)
+            errors[row] = (w[at] - kept) / root[row, row]
+            w[at:stop] -= np.outer(root[row, row:], errors[row])
+            w[at] = kept
+        w[stop:] -= inverse[start:stop, stop:].T @ errors
+    return w.astype(matrix.dtype)
+
+
+def _root_of_inverse(
+    hessian: NDArray, silent: NDArray, damping: float
+) -> NDArray:
+    """The upper U with U^T U the inverse of the damped Hessian."""
+    h = hessian.astype("float64")
+    h[silent, silent] = 1.0
+    h[np.diag_indices_from(h)] += damping * np.diag(h).mean()
+    return np.linalg.cholesky(np.linalg.inv(h)).T
+
+
+def _weights(
+    model: keras.Model, where: Filter | None, exclude: Filter | None
+) -> Iterator[_Weight]:
+    """What is linear in its inputs, summed over and laid out before outputs."""
+    for layer in choose(layers_with_weights(model)[0], where, exclude):
+        if not isinstance(layer, _KINDS):
+            continue
+        for slot in adapters.slots_of(layer):
+            variable = slot.weight(layer)
+            if (
+                isinstance(variable, keras.Variable)
+                and adapters.is_linear_in(layer, slot)
+                and set(slot.outputs)
+                == {-axis for axis in range(1, len(slot.outputs) + 1)}
+                and getattr(layer, "groups", 1) == 1
+            ):
+                yield _Weight(layer, slot, variable)
+
+
+def _hessian(model: keras.Model, weight: _Weight, data: Any) -> NDArray:
+    """Sum of x^T x over what the weight multiplies.
+
+    With the identity in its place, the layer returns just that: patches of
+    the input where it is a convolution.
+    """
+    layer, slot, variable = weight
+    rank = len(variable.shape)
+    window = tuple(variable.shape[: rank - len(slot.outputs)])
+    size = int(np.prod(window))
+    ones = (1,) * (len(slot.outputs) - 1)
+    eye = ops.reshape(ops.eye(size), (*window, size, *ones))
+    owner, attribute = slot.locate(layer)
+    total = np.zeros((size, size))
+    length = len(keras.tree.flatten(data)[0])
+    for start in range(0, length, BATCH):
+        x = keras.tree.map_structure(lambda a: a[start : start + BATCH], data)  # noqa: B023
+        seen = record_inputs(model, [layer], x)[id(layer)]
+        with (
+            _surgery.exchanged(
+                layer, bias=None, use_bias=False, activation=_IDENTITY
+            ),
+            _surgery.exchanged(owner, **{attribute: eye}),
+        ):
+            for each in seen:
+                rows = layer.call(ops.cast(each, "float32"))
+                rows = _surgery.to_numpy(rows).reshape(-1, size)
+                total += rows.T @ rows
+    return total
