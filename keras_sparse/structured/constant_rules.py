@@ -22,7 +22,7 @@ from keras_sparse.structured.constants import (
 from keras_sparse.structured.rules import rule_of
 from keras_sparse.structured.rules_operations import arithmetic
 from keras_sparse.structured.rules_pointwise import elementwise, shape_at
-from keras_sparse.structured.scales import scaled_axis
+from keras_sparse.structured.scales import activation_of, scaled_axis
 from keras_sparse.structured.signals import Call
 from keras_sparse.structured.tracing import Trace
 from keras_sparse.structured.values import Values
@@ -135,6 +135,7 @@ def _rescaled(found: Constants, call: Call) -> list[NDArray]:
 
 def _scaled(found: Constants, call: Call) -> list[NDArray]:
     value = found.at(call.inputs[0])
+    value = activated(activation_of(call.operation), value)
     if id(call.operation) in found.folded:
         return [value]
     scale = np.asarray(call.operation.channel_scale(), "float64")

@@ -81,12 +81,16 @@ def fold_constants(
             if not gone.any() or not mix.takes_bias:
                 continue
             kernel = mix.matrix(values[mix.kernel])
-            _add(mix, weighted(mix, kernel, np.where(gone, value, 0)), values)
+            add_to_bias(
+                mix, weighted(mix, kernel, np.where(gone, value, 0)), values
+            )
 
 
-def _add(mix: Mix, sums: NDArray, values: Values) -> None:
+def add_to_bias(mix: Mix, sums: NDArray, values: Values) -> None:
+    """Adds to what a kernel makes; its layer gets a bias if it has none."""
     if mix.bias is None:
-        values.biases[id(mix.layer)] = sums.astype("float32")
+        before = values.biases.get(id(mix.layer), 0)
+        values.biases[id(mix.layer)] = (before + sums).astype("float32")
         return
     bias = values[mix.bias].copy()
     flat = bias.reshape(-1)

@@ -10,6 +10,10 @@ layer:
    pooling where no scale is negative;
 2. else into the rows of every kernel that reads the channels;
 3. else a plain `keras.layers.Rescaling` of the same name stays.
+
+A layer that activates as well says by what in `channel_activation()`: ReLU or
+the identity, which commute with scales that are not negative. A plain ReLU
+takes its place.
 """
 
 from __future__ import annotations
@@ -75,11 +79,11 @@ class Scales:
     """What became of the scale layers of a model.
 
     Args:
-        folded: Ids of the layers whose scale is in other weights now.
+        folded: By id the layers whose scale is in other weights now.
         left: For each other scale layer itself, its scale and its channels.
     """
 
-    folded: set[int]
+    folded: dict[int, keras.layers.Layer]
     left: list[tuple[keras.layers.Layer, NDArray, Signal]]
 
     def replacements(
@@ -87,16 +91,21 @@ class Scales:
     ) -> dict[int, keras.layers.Layer | None]:
         """What takes the place of each scale layer in the new model."""
         found: dict[int, keras.layers.Layer | None] = {}
-        for key in self.folded:
-            found[key] = None
+        for key, layer in self.folded.items():
+            found[key] = _relu_of(layer)
         for layer, scale, signal in self.left:
             axis = scaled_axis(layer, signal)
             if signal.is_followed_on(axis):
                 scale = scale[kept[signal.ids]]
             scale = scale.reshape(-1, *[1] * (len(signal.shape) - 1 - axis))
-            found[id(layer)] = layers.Rescaling(
+            found[id(layer)] = relu = _relu_of(layer)
+            if (scale == 1).all():
+                continue
+            rescaling = layers.Rescaling(
                 scale.tolist(), name=layer.name, dtype=layer.dtype_policy
             )
+            parts = [rescaling] if relu is None else [rescaling, relu]
+            found[id(layer)] = _one(parts, layer.name)
         return found
 
 
@@ -107,8 +116,8 @@ def fold_scales(trace: Trace, values: Values) -> Scales:
         trace: What `follow` found out about the model.
         values: The weights to change.
     """
-    graph = _Neighbours(trace)
-    found = Scales(set(), [])
+    graph = Neighbours(trace)
+    found = Scales({}, [])
     for call in trace.calls:
         layer = call.operation
         if not callable(getattr(layer, "channel_scale", None)):
@@ -135,8 +144,30 @@ def fold_scales(trace: Trace, values: Values) -> Scales:
             continue
         for held, factors in parts:
             values.scale(held, factors)
-        found.folded.add(id(layer))
+        found.folded[id(layer)] = layer
     return found
+
+
+def activation_of(layer: Any) -> Any:
+    """What a layer with a channel scale activates by, if anything."""
+    activation = getattr(layer, "channel_activation", None)
+    return None if activation is None else activation()
+
+
+def learned_away(layer: Any) -> bool:
+    """Whether a layer could have been a ReLU, and is the identity."""
+    return activation_of(layer) is keras.activations.linear
+
+
+def _one(parts: list[keras.layers.Layer], name: str) -> keras.layers.Layer:
+    return parts[0] if len(parts) == 1 else keras.Sequential(parts, name=name)
+
+
+def _relu_of(layer: keras.layers.Layer) -> layers.ReLU | None:
+    activation = activation_of(layer)
+    if activation in (None, keras.activations.linear):
+        return None
+    return layers.ReLU(name=layer.name, dtype=layer.dtype_policy)
 
 
 def scaled_axis(layer: Any, signal: Signal) -> int:
@@ -144,8 +175,12 @@ def scaled_axis(layer: Any, signal: Signal) -> int:
     return int(getattr(layer, "axis", -1)) % len(signal.shape)
 
 
-class _Neighbours:
-    """Which calls make and read each signal."""
+class Neighbours:
+    """Which calls make and read each signal.
+
+    Args:
+        trace: What `follow` found out about a model.
+    """
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
@@ -161,15 +196,18 @@ class _Neighbours:
                 self.readers[id(signal)].append(call)
         self.outputs = {id(signal) for signal in trace.ends}
 
+    def is_read_once(self, signal: Signal) -> bool:
+        """Whether one call reads a signal, and it is no output."""
+        single = len(self.readers[id(signal)]) == 1
+        return single and id(signal) not in self.outputs
+
     def behind(self, signal: Signal, scale: NDArray) -> _Parts | None:
         """The axes that make a signal, if nothing else reads it."""
         while True:
             call = self.maker.get(id(signal))
-            alone = (
-                len(self.readers[id(signal)]) == 1
-                and id(signal) not in self.outputs
-            )
-            if call is None or not alone or len(call.outputs) > 1:
+            if call is None or len(call.outputs) > 1:
+                return None
+            if not self.is_read_once(signal):
                 return None
             layer = call.operation
             if self.calls[id(layer)] > 1 or call.gather is not None:
@@ -177,10 +215,10 @@ class _Neighbours:
             if isinstance(layer, layers.BatchNormalization) and layer.scale:
                 return self._axes(layer, ("scale", "bias"), scale)
             if isinstance(layer, _KERNELS):
-                if not _commutes(layer.activation, scale):
+                if not commutes(layer.activation, scale):
                     return None
                 return self._axes(layer, ("out", "bias"), scale)
-            if not _passes(layer, scale):
+            if not passes(layer, scale):
                 return None
             signal = call.inputs[0]
 
@@ -197,7 +235,7 @@ class _Neighbours:
                 found = self._axes(layer, ("in",), scale, signal)
             elif isinstance(layer, layers.Flatten) and call.gather is not None:
                 found = self.ahead(call.outputs[0], scale[call.gather[:, 0]])
-            elif _passes(layer, scale):
+            elif passes(layer, scale):
                 found = self.ahead(call.outputs[0], scale)
             else:
                 return None
@@ -228,7 +266,8 @@ class _Neighbours:
         return found
 
 
-def _passes(layer: keras.layers.Layer, scale: NDArray) -> bool:
+def passes(layer: keras.layers.Layer, scale: NDArray) -> bool:
+    """Whether a layer without weights commutes with a scale of channels."""
     if isinstance(layer, _ANY_SCALE):
         return True
     if isinstance(layer, _NO_NEGATIVE_SCALE):
@@ -237,11 +276,12 @@ def _passes(layer: keras.layers.Layer, scale: NDArray) -> bool:
         plain = layer.max_value is None and not layer.threshold
         return bool(plain and (scale >= 0).all())
     if isinstance(layer, layers.Activation):
-        return _commutes(layer.activation, scale)
+        return commutes(layer.activation, scale)
     return False
 
 
-def _commutes(activation: object, scale: NDArray) -> bool:
+def commutes(activation: object, scale: NDArray) -> bool:
+    """Whether an activation commutes with a scale of channels."""
     if activation is None or activation is keras.activations.linear:
         return True
     homogeneous = (keras.activations.relu, keras.activations.leaky_relu)

@@ -16,6 +16,7 @@ from keras_sparse.structured.constant_rules import constants_of
 from keras_sparse.structured.cut import fold_constants, without_effect
 from keras_sparse.structured.groups import Groups, groups
 from keras_sparse.structured.importance import NAMES, Importance, scores
+from keras_sparse.structured.merge_linear import linear_before, merge_linear
 from keras_sparse.structured.rebuild import rebuild
 from keras_sparse.structured.scales import fold_scales
 from keras_sparse.structured.values import Values
@@ -52,7 +53,9 @@ def shrink(
     again if you like.
 
     Layers with a method `channel_scale()` (gates that end as a fixed
-    multiplication) are folded into their neighbours and dropped.
+    multiplication) are folded into their neighbours and dropped. Dense layers
+    on both sides of a `TriStateReLU` that became the identity become one,
+    where that makes the model smaller.
 
     Args:
         model: A built Functional or Sequential model. It is not changed.
@@ -138,6 +141,9 @@ def shrink(
         else:
             kept = reach(ranking, Cost(model, trace, of), remove, _STEPS)
     small = build(kept)
+    before = linear_before(trace)
+    if before:
+        small = merge_linear(small, where=lambda layer: layer.name in before)
     if verbose:
         _surgery.say(
             f"shrink: {model.count_params():,} to {small.count_params():,} "
