@@ -20,7 +20,7 @@ from recipes import record, recorded, spread
 
 BENCHMARK = "sequential"
 BATCH = {"mlp26": 64, "resnet20": 128}
-RATE = {"mlp26": 1e-3, "resnet20": 1e-3}
+RATE = 1e-3
 METHODS = ("dense", "joint", "joint from trained", "sequential")
 
 
@@ -124,7 +124,7 @@ def train(options, method, log_sigma2, seed):
     model = NETS[options.net](keras)
     batch = BATCH.get(options.net, 64)
     per_epoch = -(-len(train_set.x) // batch)
-    rate = RATE.get(options.net, 1e-3)
+    rate = options.rate
 
     def fit(epochs, callbacks=()):
         compile_model(keras, model, rate, epochs * per_epoch)
@@ -189,19 +189,19 @@ def train(options, method, log_sigma2, seed):
 def table(rows):
     """Mean and deviation over seeds."""
     lines = [
-        "| net | epochs | method | log_sigma2 | error % | compression "
-        "| seeds |",
-        "|---|---|---|---|---|---|---|",
+        "| net | epochs | rate | method | log_sigma2 | error % "
+        "| compression | seeds |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    names = ("net", "epochs", "blocks", "method", "log_sigma2")
+    names = ("net", "epochs", "blocks", "method", "log_sigma2", "rate")
     key = lambda r: tuple(r[n] for n in names)  # noqa: E731
     for group, members in itertools.groupby(sorted(rows, key=key), key=key):
         members = list(members)
         errors = [row["error"] for row in members]
         compression = statistics.mean(row["compression"] for row in members)
-        net, epochs, _, method, start = group
+        net, epochs, _, method, start, rate = group
         lines.append(
-            f"| {net} | {epochs} | {method} | {start:g} | "
+            f"| {net} | {epochs} | {rate:g} | {method} | {start:g} | "
             f"{spread(errors)} | "
             f"{compression:.1f}x | {len(members)} |"
         )
@@ -217,6 +217,7 @@ def main():
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=300)
+    parser.add_argument("--rate", type=float, default=RATE, help="of Adam")
     parser.add_argument("--blocks", type=int, default=3, help="in a group")
     parser.add_argument("--verbose", type=int, default=0)
     parser.add_argument("--table", action="store_true", help="only print it")
@@ -226,6 +227,7 @@ def main():
         name = {
             "net": options.net,
             "epochs": options.epochs,
+            "rate": options.rate,
             "blocks": options.blocks,
             "method": method,
             "log_sigma2": start if method != "dense" else 0.0,
