@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export KERAS_SPARSE_ARM64 ?= $(CURDIR)/.venv/arm64
 
-.PHONY: demo test test-backends test-arm64 check setup clean
+.PHONY: demo test test-backends test-arm64 check docs setup clean
 
 demo: setup           ## train, prune and export LeNet-5; under three minutes
 	$(BIN)/keras-sparse demo
@@ -31,6 +31,9 @@ setup: .venv/installed
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q -e '.[test]'
 	touch $@
+
+docs: setup           ## the documentation, in docs/_build/index.html
+	$(BIN)/python -m sphinx -q -b html docs docs/_build
 
 clean:
 	rm -rf .venv
