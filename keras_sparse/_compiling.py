@@ -39,3 +39,13 @@ def compiler(
         )
     config = model.get_compile_config()
     return lambda each: each.compile_from_config(config)
+
+
+def without_names(config: Any) -> Any:
+    """A config as JSON returns it, without the names that Keras numbers."""
+    if isinstance(config, dict):
+        kept = {k: v for k, v in config.items() if k != "name"}
+        return {k: without_names(v) for k, v in kept.items()}
+    if isinstance(config, (list, tuple)):
+        return [without_names(each) for each in config]
+    return config

@@ -38,13 +38,13 @@ def write_archive(
         state: What JSON can hold.
         groups: Lists of arrays by name. Booleans take a bit each.
     """
-    header = {
+    header: dict[str, Any] = {
         "format": _FORMAT,
         "kind": kind,
         "state": state,
         "groups": {},
     }
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for group, members in groups.items():
         shapes = []
         for index, array in enumerate(members):

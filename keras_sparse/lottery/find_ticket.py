@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from keras_sparse._compiling import Compiler, compiler
+from keras_sparse._compiling import Compiler, compiler, without_names
 from keras_sparse._traversal import Filter
 from keras_sparse.lottery.control_trainings import CONTROLS, train_controls
 from keras_sparse.lottery.initializers import Initializer, draw_weights
@@ -250,7 +250,8 @@ def _initialize(
 def _described(initializer: Initializer | None) -> Any:
     if initializer is None or isinstance(initializer, str):
         return initializer
-    return [type(initializer).__name__, str(initializer.get_config())]
+    config = without_names(initializer.get_config())
+    return [type(initializer).__name__, str(config)]
 
 
 def _check(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ NAMED: dict[str, Callable[[], keras.initializers.Initializer]] = {
     "signed_kaiming_constant": SignedKaimingConstant,
 }
 
-Initializer = str | keras.initializers.Initializer
+Initializer: TypeAlias = "str | keras.initializers.Initializer"
 
 
 def draw_weights(

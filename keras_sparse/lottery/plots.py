@@ -86,11 +86,11 @@ def _against_density(
                 values.append(value(arms[arm]))
         if points:
             densities = [100 * density for density, _ in points.values()]
-            values = [each for _, each in points.values()]
-            means = [sum(each) / len(each) for each in values]
+            runs = [each for _, each in points.values()]
+            means = [sum(each) / len(each) for each in runs]
             bars = [
-                [m - min(v) for m, v in zip(means, values, strict=True)],
-                [max(v) - m for m, v in zip(means, values, strict=True)],
+                [m - min(each) for m, each in zip(means, runs, strict=True)],
+                [max(each) - m for m, each in zip(means, runs, strict=True)],
             ]
             axes.errorbar(
                 densities, means, bars, marker=".", capsize=2, label=title

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_sparse import _surgery
-from keras_sparse._compiling import Compiler
+from keras_sparse._compiling import Compiler, without_names
 from keras_sparse.callbacks.seed_each_epoch import SeedEachEpoch
 from keras_sparse.lottery.learning_rate import adjust_learning_rate
 from keras_sparse.lottery.masked_model import MaskedModel
@@ -186,7 +186,7 @@ class Trainer:
             },
             "seed": self.seed,
         }
-        return json.loads(json.dumps(described, default=str))
+        return json.loads(json.dumps(without_names(described), default=str))
 
     def _test(self, model: keras.Model) -> dict[str, float]:
         if self.test_data is None:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_sparse import _surgery
-from keras_sparse._compiling import Compiler, compiler
+from keras_sparse._compiling import Compiler, compiler, without_names
 from keras_sparse._per_example import penalized
 from keras_sparse._plan import Choice
 from keras_sparse._traversal import Filter, choose, layers_with_weights
@@ -167,17 +167,7 @@ def _described(choice: Choice) -> Any:
     """What tells one run's parametrization from another's."""
     if not isinstance(choice, Parametrization):
         return getattr(choice, "__qualname__", type(choice).__name__)
-    return [type(choice).__name__, _without_names(choice.get_config())]
-
-
-def _without_names(config: Any) -> Any:
-    """A config as JSON returns it, without the names that Keras numbers."""
-    if isinstance(config, dict):
-        kept = {k: v for k, v in config.items() if k != "name"}
-        return {k: _without_names(v) for k, v in kept.items()}
-    if isinstance(config, (list, tuple)):
-        return [_without_names(each) for each in config]
-    return config
+    return [type(choice).__name__, without_names(choice.get_config())]
 
 
 def _check(
