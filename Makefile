@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export KERAS_SPARSE_ARM64 ?= $(CURDIR)/.venv/arm64
 
-.PHONY: demo test test-backends test-arm64 check docs setup clean
+.PHONY: demo test test-backends test-arm64 test-dist check docs setup clean
 
 demo: setup           ## train, prune and export LeNet-5; under three minutes
 	$(BIN)/keras-sparse demo
@@ -18,6 +18,21 @@ test-backends: setup  ## installs JAX and torch, and runs their tests
 test-arm64: setup     ## exported files on an emulated ARM64 phone CPU
 	$(BIN)/python -m keras_sparse.export.set_up_arm64
 	$(BIN)/python -m pytest -q tests/arm64
+
+test-dist: setup      ## the wheel, as installed, with the tests of the sdist
+	rm -rf build
+	$(BIN)/python -m build -o build . > build.log 2>&1 || (cat build.log; false)
+	mv build.log build
+	$(BIN)/python -m pip install -q --no-deps --target build/installed build/*.whl
+	mkdir build/source
+	tar -xzf build/*.tar.gz -C build/source --strip-components=1
+	rm -r build/source/keras_sparse
+	cd build/source && PYTHONPATH=$(CURDIR)/build/installed \
+	  $(CURDIR)/$(BIN)/python -c "import keras_sparse as ks, sys; \
+	  sys.exit('build/installed' not in ks.__file__)"
+	cd build/source && PYTHONPATH=$(CURDIR)/build/installed \
+	  $(CURDIR)/$(BIN)/python -m pytest -q tests/test_public_api.py \
+	  tests/test_sparsify.py tests/test_saving.py tests/test_export.py
 
 check: setup          ## style and types
 	$(BIN)/ruff check .
