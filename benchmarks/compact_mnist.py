@@ -1,63 +1,60 @@
 """Question: how small do methods that remove units make LeNet on MNIST?
 
     python benchmarks/compact_mnist.py merge --seeds 0 1 2
+    python benchmarks/compact_mnist.py sal --prior 0.009 0.9 --weights 300
+    python benchmarks/compact_mnist.py tri_state --prices 0 0 1e-3
     python benchmarks/compact_mnist.py --table
 
-merge: LeNet 20-50-500-10 (Adam 1e-3 with cosine to 0, batch 128) is trained
-once for each seed; then neurons of the layer of 500 go without any training.
-`naive` takes those with the smallest weights, `random` any, without surgery;
-`merge` is `structured.merge_neurons`, `relative` the same with the paper's
-heuristic distance. `mode` and `foot` are the rules that need no data.
+merge: LeNet 20-50-500-10 (Adam 1e-3 with cosine to 0, batch 128, an L2 penalty
+of half `--decay` on the dense kernels) is trained once for each seed; then
+neurons of the layer of 500 go without any training. `naive` takes those with
+the smallest weights, `random` any, without surgery; `merge` is
+`structured.merge_neurons`, `relative` the same with the paper's heuristic
+distance. `mode` and `foot` are the rules that need no data.
+sal: `layers.GeneralizedDropout` behind both convolutions and the layer of
+500, under a Beta prior, times `--weights`; `--rate` is how many times faster
+than the network the gates learn. tri_state: `layers.TriStateReLU` instead of
+their activations; `--prices` of open units, and `--depth`, what it saves to
+make the layer of 500 linear. Both are trained in one go and then shrunk: the
+error is that of the small network. Factors are one for all, or one for each.
 Runs that are recorded already are not repeated.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 
 import numpy as np
+from compact_tables import DISTANCES, REMOVED, merge_table, units_table
 from recipes import BATCH, compile_for, lenet5, record, recorded
 
 import keras_sparse as ks
+from keras_sparse.datasets import load
 
 BENCHMARK = "compact_mnist"
-EPOCHS = {"merge": 8}
-REMOVED = (0, 100, 150, 200, 250, 300, 350, 400, 420, 440, 450, 460, 470, 480)
-# Published accuracy in %: naive, random, with surgery.
-PUBLISHED = {
-    150: (99.05, 98.63, 99.09),
-    300: (98.63, 97.81, 98.98),
-    400: (97.60, 92.07, 98.47),
-    420: (96.50, 91.37, 98.35),
-    440: (94.32, 89.25, 97.99),
-    450: (None, None, 97.55),
-    470: (None, None, 94.18),
-}
-DISTANCES = {"merge": "euclidean", "relative": "relative"}
+EPOCHS = {"merge": 8, "sal": 20, "tri_state": 20}
 
 
-def trained(data, seed, epochs):
-    """LeNet, trained."""
+def trained(data, seed, epochs, decay):
+    """LeNet, trained with weight decay in its dense layers."""
     import keras
 
     keras.utils.set_random_seed(seed)
     model = lenet5(keras)
+    for layer in model.layers[-2:]:
+        layer.kernel.regularizer = keras.regularizers.L2(decay / 2)
     steps = epochs * -(-len(data.train.x) // BATCH)
     compile_for(keras, model, steps)
     model.fit(data.train.x, data.train.y, BATCH, epochs, verbose=0)
     return model
 
 
-def merge_curves(seed, epochs):
+def merge_curves(data, seed, epochs, decay):
     """Rows of method, neurons removed and accuracy, for one network."""
     import keras
 
-    import keras_sparse.datasets
-
-    data = keras_sparse.datasets.load("mnist")
-    model = trained(data, seed, epochs)
+    model = trained(data, seed, epochs, decay)
     hidden, logits = model.layers[-2:]
     features = keras.Sequential([keras.Input((28, 28, 1)), *model.layers[:-2]])
     x = features.predict(data.test.x, 1000, verbose=0)
@@ -65,7 +62,7 @@ def merge_curves(seed, epochs):
     def accuracy(layers):
         head = keras.Sequential([keras.Input(x.shape[1:]), *layers])
         hits = head.predict(x, 1000, verbose=0).argmax(1) == data.test.y
-        return 100 * float(hits.mean())
+        return round(100 * float(hits.mean()), 2)
 
     def without(gone):
         """Accuracy when nothing reads some neurons."""
@@ -95,62 +92,116 @@ def merge_curves(seed, epochs):
             yield name, len(bias) - left, accuracy(small.layers[-2:])
 
 
-def run_merge(seed, epochs):
+def run_merge(data, seed, epochs, decay):
     start = time.perf_counter()
-    for method, removed, accuracy in merge_curves(seed, epochs):
+    for method, removed, accuracy in merge_curves(data, seed, epochs, decay):
         row = {"method": method, "removed": removed, "accuracy": accuracy}
         seconds = round(time.perf_counter() - start, 1)
         yield {**row, "seconds": seconds}
 
 
-def merge_table(rows):
-    """Accuracy by neurons removed; what was published beside it."""
-    methods = ("naive", "random", *DISTANCES)
-    lines = [
-        f"| removed of 500 | {' | '.join(methods)} | published: naive, random, "
-        "merge | seeds |",
-        "|" + "---|" * (len(methods) + 3),
-    ]
-    for removed in REMOVED:
-        cells = []
-        for method in methods:
-            found = [
-                row["accuracy"]
-                for row in rows
-                if row["method"] == method and row["removed"] == removed
-            ]
-            cells.append(spread(found))
-        published = [f"{a or '-'}" for a in PUBLISHED.get(removed, ())]
-        lines.append(
-            f"| {removed} | {' | '.join(cells)} | {', '.join(published)} | "
-            f"{len(found)} |"
+def with_gates(gates, activation):
+    """LeNet with a layer behind each hidden one."""
+    import keras
+
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            layers.Input((28, 28, 1)),
+            layers.Conv2D(20, 5, activation=activation),
+            layers.MaxPooling2D(),
+            gates[0],
+            layers.Conv2D(50, 5, activation=activation),
+            layers.MaxPooling2D(),
+            gates[1],
+            layers.Flatten(),
+            layers.Dense(500, activation),
+            gates[2],
+            layers.Dense(10),
+        ]
+    )
+
+
+def trained_and_shrunk(model, data, epochs, callbacks):
+    """Trains a network with gates; returns what is left of it."""
+    import keras
+
+    start = time.perf_counter()
+    steps = epochs * -(-len(data.train.x) // BATCH)
+    compile_for(keras, model, steps)
+    model.fit(
+        *(data.train.x, data.train.y, BATCH, epochs),
+        verbose=0,
+        callbacks=callbacks,
+    )
+    seconds = time.perf_counter() - start
+    small = ks.structured.shrink(model)
+    scores = small.predict(data.test.x, 1000, verbose=0)
+    before = model.predict(data.test.x, 1000, verbose=0)
+    if np.abs(scores - before).max() > 1e-2:
+        raise RuntimeError("The small network predicts something else.")
+    kernels = [layer for layer in small.layers if hasattr(layer, "kernel")]
+    return {
+        "units": [layer.kernel.shape[-1] for layer in kernels],
+        "parameters": small.count_params(),
+        "error": round(
+            100 * float(np.mean(scores.argmax(1) != data.test.y)), 3
+        ),
+        "seconds": round(seconds, 1),
+    }
+
+
+def run_sal(data, seed, epochs, prior, weights, rate, initial):
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    gates = [
+        ks.layers.GeneralizedDropout(
+            *prior, kl_weight=weight, rate=rate, initial=initial
         )
-    lines += [
-        "",
-        "| rule | removed | accuracy % | seeds |",
-        "|---|---|---|---|",
+        for weight in weights
     ]
-    for name in dict.fromkeys(r["method"] for r in rows):
-        found = [row for row in rows if row["method"] == name]
-        if ", " in name:
-            removed = ", ".join(str(row["removed"]) for row in found)
-            cell = spread([row["accuracy"] for row in found])
-            lines.append(f"| {name} | {removed} | {cell} | {len(found)} |")
-    return "\n".join(lines)
+    callbacks = [ks.callbacks.Anneal(train_size=len(data.train.x))]
+    model = with_gates(gates, "relu")
+    yield trained_and_shrunk(model, data, epochs, callbacks)
 
 
-def spread(values):
-    """Mean of several runs with their deviation."""
-    if not values:
-        return "-"
-    mean = f"{statistics.mean(values):.2f}"
-    if len(values) == 1:
-        return mean
-    return f"{mean} ± {statistics.stdev(values):.2f}"
+def run_tri_state(data, seed, epochs, prices, depth, initial):
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    gates = [
+        ks.layers.TriStateReLU(price, initial=initial) for price in prices[:2]
+    ]
+    last = ks.layers.TriStateReLU(prices[2], depth_price=depth, initial=initial)
+    model = with_gates([*gates, last], None)
+    yield trained_and_shrunk(model, data, epochs, [])
 
 
-RUNS = {"merge": run_merge}
-TABLES = {"merge": merge_table}
+RUNS = {"merge": run_merge, "sal": run_sal, "tri_state": run_tri_state}
+# Which options are settings of a part.
+NAMES = {
+    "merge": ("decay",),
+    "sal": ("prior", "weights", "rate", "initial"),
+    "tri_state": ("prices", "depth", "initial"),
+}
+
+
+def table(part, epochs, decay):
+    """The table of a part."""
+    rows = [
+        row
+        for row in recorded(BENCHMARK)
+        if (row["part"], row["epochs"]) == (part, epochs)
+    ]
+    if part == "merge":
+        return merge_table([row for row in rows if row["decay"] == decay])
+    return units_table(rows, part, NAMES[part])
+
+
+def three(values):
+    """One number for each gate."""
+    return values * 3 if len(values) == 1 else values
 
 
 def main():
@@ -160,31 +211,35 @@ def main():
     parser.add_argument("part", nargs="?", choices=RUNS)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--decay", type=float, default=1e-3)
+    parser.add_argument("--prior", nargs=2, type=float, default=[0.009, 0.9])
+    parser.add_argument("--weights", nargs="+", type=float, default=[300.0])
+    parser.add_argument("--rate", type=float, default=10.0)
+    parser.add_argument("--initial", type=float)
+    parser.add_argument("--prices", nargs="+", type=float, default=[1e-3])
+    parser.add_argument("--depth", type=float, default=0.0)
     parser.add_argument("--table", action="store_true", help="only print it")
     options = parser.parse_args()
     if not options.table and options.part is None:
         parser.error(f"name a part, one of {', '.join(RUNS)}, or --table")
+    options.weights = three(options.weights)
+    options.prices = three(options.prices)
+    if options.initial is None:
+        options.initial = 0.9 if options.part == "sal" else 0.7
+    data = None
     for seed in [] if options.table else options.seeds:
-        name = {
-            "part": options.part,
-            "epochs": options.epochs or EPOCHS[options.part],
-            "seed": seed,
-        }
+        epochs = options.epochs or EPOCHS[options.part]
+        own = {name: getattr(options, name) for name in NAMES[options.part]}
+        name = {"part": options.part, "epochs": epochs, "seed": seed, **own}
         if any(name.items() <= row.items() for row in recorded(BENCHMARK)):
             continue
-        epochs = name["epochs"]
-        rows = list(RUNS[options.part](seed=seed, epochs=epochs))
+        data = data or load("mnist")
+        rows = list(RUNS[options.part](data, seed, epochs, **own))
         for row in rows:
             print(record(BENCHMARK, {**name, **row}), flush=True)
-    for part, table in TABLES.items():
-        if options.part in (None, part):
-            epochs = options.epochs or EPOCHS[part]
-            rows = [
-                row
-                for row in recorded(BENCHMARK)
-                if (row["part"], row["epochs"]) == (part, epochs)
-            ]
-            print(table(rows), end="\n\n")
+    for part in [options.part] if options.part else RUNS:
+        epochs = options.epochs or EPOCHS[part]
+        print(table(part, epochs, options.decay), end="\n\n")
 
 
 if __name__ == "__main__":

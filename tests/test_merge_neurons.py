@@ -64,10 +64,11 @@ def test_cut_offs():
     order = merges(squared_distances(KERNEL, BIAS), OUTGOING)
     costs = np.r_[1 + np.arange(10) / 10, 2.0 * 2 ** np.arange(5)]
     found = [type(order[0])(0, 1, cost) for cost in costs]
-    # Below the chord from (0, 1) to (14, 32): farthest at 4, the 12th.
-    assert cut_off("foot", np.array([]), found) == 12
+    # Logarithms from the 8th on, log 1.7, to the 15th, log 32: the 11th,
+    # log 2, lies farthest below the chord.
+    assert cut_off("foot", np.array([]), found) == 11
     values = np.random.default_rng(0).normal(5, 0.3, 999)
-    matrix = np.r_[values, 1e9, np.inf]
+    matrix = np.r_[values, 0.0, 1e9, np.inf]
     assert cut_off("mode", matrix, found) == 12
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_sparse import _surgery
 from keras_sparse._between import Between
 from keras_sparse._straight_through import straight_through
 from keras_sparse.layers.stochastic_scale import StochasticScale
@@ -105,7 +106,7 @@ class GeneralizedDropout(StochasticScale):
 
     def probabilities(self) -> Any:
         """k of each channel, a tensor."""
-        return self.rate * ops.convert_to_tensor(self.keep)
+        return self.rate * _surgery.read(self.keep)
 
     def sample(self, shape: tuple[Any, ...]) -> Any:
         keep = ops.broadcast_to(self.probabilities(), shape)

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from keras_sparse import _surgery
 from keras_sparse._between import Between
 from keras_sparse._straight_through import straight_through
 
@@ -60,9 +61,9 @@ class TriStateReLU(keras.layers.Layer):
     >>> layer = ks.layers.TriStateReLU()
     >>> layer.build((None, 3))
     >>> _ = layer.width.assign([1.0, 0.7, 0.2])
-    >>> x = keras.ops.array([[-1.0, 2.0, 3.0]])
+    >>> x = keras.ops.array([[1.0, 2.0, 3.0]])
     >>> keras.ops.convert_to_numpy(layer(x)).tolist()
-    [[0.0, 2.0, 0.0]]
+    [[1.0, 2.0, 0.0]]
     """
 
     def __init__(
@@ -122,7 +123,7 @@ class TriStateReLU(keras.layers.Layer):
 
     def penalty(self) -> Any:
         """What the loss pays for the gates, a scalar."""
-        w, d = map(ops.convert_to_tensor, (self.width, self.depth))
+        w, d = map(_surgery.read, (self.width, self.depth))
         relu = ops.cast(d < 0.5, "float32")
         return (
             ops.sum(w * (self.bimodal * (1 - w) + self.price * relu))
@@ -147,7 +148,7 @@ class TriStateReLU(keras.layers.Layer):
         along[self._position(rank)] = -1
         w, d = (
             straight_through(ops.cast(gate >= 0.5, "float32"), (gate, 1.0))
-            for gate in map(ops.convert_to_tensor, (self.width, self.depth))
+            for gate in map(_surgery.read, (self.width, self.depth))
         )
         w = ops.cast(ops.reshape(w, along), inputs.dtype)
         d = ops.cast(d, inputs.dtype)

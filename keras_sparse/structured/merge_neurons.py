@@ -77,7 +77,8 @@ def merge_neurons(
 
     Reference:
         Srinivas and Babu, "Data-free parameter pruning for deep neural
-        networks", BMVC 2015, algorithm 1; section 4 for the cut-offs.
+        networks", BMVC 2015, algorithm 1; section 4 for the cut-offs, which
+        it takes from plots.
 
     Example:
 

@@ -106,8 +106,9 @@ def cut_off(rule: str, matrix: NDArray, found: Sequence[Merge]) -> int:
 
     Args:
         rule: `"mode"`: until one costs more than the most frequent saliency
-            in the matrix. `"foot"`: up to the foot of the steep end of the
-            merges' saliencies, where they lie farthest below the chord.
+            in the matrix, by a histogram of logarithms. `"foot"`: up to the
+            foot of the steep end of the merges' saliencies: where, among the
+            dearer half, their logarithms lie farthest below the chord.
         matrix: Saliencies before any merge, infinite on the diagonal.
         found: The merges in their order.
     """
@@ -115,9 +116,10 @@ def cut_off(rule: str, matrix: NDArray, found: Sequence[Merge]) -> int:
     if rule == "mode":
         dearer = np.flatnonzero(costs > _mode(matrix[np.isfinite(matrix)]))
         return int(dearer[0]) if len(dearer) else len(costs)
-    rise = costs - costs[0]
-    chord = np.linspace(0, rise[-1], len(rise))
-    return int(np.argmax(chord - rise)) + 1
+    half = len(costs) // 2
+    rise = np.log(np.maximum(costs[half:], _TINY))
+    chord = np.linspace(rise[0], rise[-1], len(rise))
+    return half + int(np.argmax(chord - rise)) + 1
 
 
 def _euclidean(columns: NDArray, sign: int = 1) -> NDArray:
@@ -128,8 +130,10 @@ def _euclidean(columns: NDArray, sign: int = 1) -> NDArray:
 
 
 def _mode(values: NDArray) -> float:
-    """The middle of the fullest bin, of values without their long tail."""
-    values = values[values <= np.quantile(values, 0.99)]
-    counts, edges = np.histogram(values, bins="fd")
+    """The middle of the fullest bin of the logarithms."""
+    positive = values[values > 0]
+    if not len(positive):
+        return 0.0
+    counts, edges = np.histogram(np.log(positive), bins="fd")
     fullest = int(counts.argmax())
-    return float(edges[fullest : fullest + 2].mean())
+    return float(np.exp(edges[fullest : fullest + 2].mean()))

@@ -101,8 +101,9 @@ class Scales:
             found[id(layer)] = relu = _relu_of(layer)
             if (scale == 1).all():
                 continue
+            name = layer.name if relu is None else f"{layer.name}_scale"
             rescaling = layers.Rescaling(
-                scale.tolist(), name=layer.name, dtype=layer.dtype_policy
+                scale.tolist(), name=name, dtype=layer.dtype_policy
             )
             parts = [rescaling] if relu is None else [rescaling, relu]
             found[id(layer)] = _one(parts, layer.name)
