@@ -112,7 +112,11 @@ def find_ticket(
     Trains the model, takes away the weights of smallest magnitude, puts the
     others back to what they were, and starts over. Every round compiles the
     model anew, so that the optimizer's memory and its learning rate schedule
-    start over as well.
+    start over as well: with `compile` if it is given, else with
+    `model.compile_from_config` from what the model was compiled with. Pass a
+    callable where losses or metrics cannot be serialized, or where the model
+    has a `compile` of its own. Callbacks come from `callbacks` for the same
+    reason.
 
     Args:
         model: A built, plain model, or a callable that makes one.
@@ -178,7 +182,7 @@ def find_ticket(
     >>> data = {"x": np.ones((8, 4)), "y": np.ones((8, 1)), "verbose": 0}
     >>> search = ks.lottery.find_ticket(model, data, rounds=2, verbose=False)
     >>> [round(each.density, 3) for each in search.rounds]
-    [1.0, 0.82, 0.66]
+    [1.0, 0.82, 0.68]
     """
     _check(rounds, rewind, rewind_step, scope, controls, rates or output_rate)
     if not isinstance(model, keras.Model):

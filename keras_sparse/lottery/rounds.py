@@ -136,7 +136,7 @@ def run_rounds(
         The state; the model has the weights of the last training.
     """
     path = None if checkpoint is None else check_archive_path(checkpoint)
-    state = _restore(path, plan)
+    state = _restore(path, plan, masked.masked)
     if state is None:
         ones = masks_of_ones(masked.masked)
         removed = {i: np.zeros(m.shape, np.uint8) for i, m in ones.items()}
@@ -207,7 +207,16 @@ def _save(path: Path, state: State) -> None:
         "search",
         {
             "plan": state.plan,
-            "rounds": [dataclasses.asdict(each) for each in state.rounds],
+            "rounds": [
+                [
+                    dataclasses.asdict(each.training),
+                    {
+                        k: dataclasses.asdict(v)
+                        for k, v in each.controls.items()
+                    },
+                ]
+                for each in state.rounds
+            ],
             "masked": list(state.removed),
         },
         {
@@ -218,7 +227,9 @@ def _save(path: Path, state: State) -> None:
     )
 
 
-def _restore(path: Path | None, plan: Any) -> State | None:
+def _restore(
+    path: Path | None, plan: Any, masked: Mapping[int, Masked]
+) -> State | None:
     if path is None or not path.exists():
         return None
     stored, groups = read_archive(path, "search")
@@ -236,23 +247,22 @@ def _restore(path: Path | None, plan: Any) -> State | None:
             f"Expected {str(path)!r} to be of this search. Received that of "
             f"another one: here {told}. Delete it, or name another path."
         )
-    return State(
+    state = State(
         plan=plan,
         start=groups["start"],
         removed=dict(zip(stored["masked"], groups["removed"], strict=True)),
         trained=groups["trained"],
-        rounds=[_round(each) for each in stored["rounds"]],
+        rounds=[],
     )
-
-
-def _round(stored: dict[str, Any]) -> Round:
-    return Round(
-        **{
-            **stored,
-            "dead": {k: DeadUnits(*v) for k, v in stored["dead"].items()},
-            "training": Training(**stored["training"]),
-            "controls": {
-                k: Training(**v) for k, v in stored["controls"].items()
-            },
-        }
-    )
+    for number, (training, controls) in enumerate(stored["rounds"]):
+        others = {name: Training(**each) for name, each in controls.items()}
+        state.rounds.append(
+            _describe(
+                number,
+                masked,
+                state.masks(number),
+                Training(**training),
+                others,
+            )
+        )
+    return state

@@ -1,0 +1,428 @@
+"""Iterative magnitude pruning: counts, rewinding, controls, resuming."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import keras_sparse as ks
+from keras_sparse import lottery
+from keras_sparse.lottery.next_masks import by_global_rate, by_rate
+from keras_sparse.selection import zero_count
+
+RATE = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.9)
+
+
+def net(dropout=0.0):
+    return keras.Sequential(
+        [
+            keras.Input((10,)),
+            layers.Dense(10, activation="relu"),
+            layers.Dropout(dropout),
+            layers.Dense(2),
+        ]
+    )
+
+
+def compiling(optimizer=None, **more):
+    return {
+        "optimizer": optimizer or keras.optimizers.Adam(RATE),
+        "loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        "metrics": ["accuracy"],
+        "run_eagerly": True,  # tracing takes longer than these few steps
+        **more,
+    }
+
+
+def data(n=40):
+    x = np.random.default_rng(0).normal(size=(n, 10)).astype("float32")
+    return x, (x[:, 0] > x[:, 1]).astype("int64")
+
+
+def fit(**more):
+    x, y = data()
+    return {"x": x, "y": y, "batch_size": 8, "epochs": 2, "verbose": 0, **more}
+
+
+class Note(keras.callbacks.Callback):
+    """Notes what each training starts from and ends with."""
+
+    def __init__(self, noted):
+        super().__init__()
+        self.noted = noted
+
+    def _plain(self):
+        # Without the masks, which come after the weights of their layer.
+        return [np.array(v) for v in self.model.weights if "mask" not in v.path]
+
+    def on_train_begin(self, logs=None):
+        self.now = {"start": self._plain(), "zeros": [], "rates": []}
+        self.now["iterations"] = int(self.model.optimizer.iterations.numpy())
+        self.now["slots"] = [
+            np.array(v) for v in self.model.optimizer.variables[1:]
+        ]
+        self.noted.append(self.now)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.now["rates"].append(float(self.model.optimizer.learning_rate))
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.now.setdefault("after", []).append(self._plain())
+
+
+def search(model=None, noted=None, **arguments):
+    noted = [] if noted is None else noted
+    given = {
+        "fit": fit(),
+        "rounds": 2,
+        "rate": 0.5,
+        "compile": compiling(),
+        "callbacks": lambda: [Note(noted)],
+        "verbose": False,
+        **arguments,
+    }
+    return lottery.find_ticket(model or net(), **given)
+
+
+def masks_of(found):
+    return [list(found.ticket(r.number).masks.values()) for r in found.rounds]
+
+
+def test_each_round_takes_its_share_of_what_is_left():
+    found = search(rounds=3)
+    hidden, output = [100], [20]
+    for _ in range(3):
+        hidden.append(hidden[-1] - zero_count(hidden[-1], 0.5))
+        output.append(output[-1] - zero_count(output[-1], 0.25))
+    assert hidden == [100, 50, 25, 13]
+    assert output == [20, 15, 11, 8]
+    counts = [[int(m.sum()) for m in masks] for masks in masks_of(found)]
+    assert counts == [list(pair) for pair in zip(hidden, output, strict=True)]
+    assert found.rounds[3].density == 21 / 120
+    assert list(found.rounds[3].densities.values()) == [0.13, 0.4]
+
+
+def test_rates_by_path_and_layers_left_out():
+    model = net()
+    last = model.layers[-1].name
+    found = search(model, rounds=1, rates={last: 0.1})
+    assert list(found.rounds[1].densities.values()) == [0.5, 0.9]
+    model = net()
+    found = search(model, rounds=1, exclude=model.layers[-1].name)
+    assert list(found.rounds[1].densities.values()) == [0.75]
+
+
+def test_weights_are_rewound_bit_by_bit_and_zeros_stay():
+    noted, model = [], net()
+    model.layers[0].bias.assign(np.arange(10.0))
+    initial = [np.array(v) for v in model.weights]
+    found = search(model, noted)
+    for run, masks in zip(noted, masks_of(found), strict=True):
+        kernels = [initial[0] * masks[0], initial[2] * masks[1]]
+        for got, expected in zip(
+            run["start"],
+            [kernels[0], initial[1], kernels[1], initial[3]],
+            strict=True,
+        ):
+            np.testing.assert_array_equal(got, expected)
+        for weights in run["after"]:
+            assert not weights[0][~masks[0]].any()
+            assert not weights[2][~masks[1]].any()
+        # The optimizer knows nothing of the round before.
+        assert run["iterations"] == 0
+        assert not any(slot.any() for slot in run["slots"])
+        np.testing.assert_allclose(run["rates"][0], 0.1, rtol=1e-6)
+    # What went had the smallest magnitudes after the training before.
+    trained = np.abs(noted[0]["after"][-1][0])
+    kept = masks_of(found)[1][0]
+    assert trained[~kept].max() <= trained[kept].min()
+    # The model is plain, trained, and compiled.
+    assert not list(ks.parametrized(found.model))
+    for weight, last in zip(
+        model.get_weights(), noted[-1]["after"][-1], strict=True
+    ):
+        np.testing.assert_array_equal(weight, last)
+    model.evaluate(*data(), verbose=0)
+    # Tickets hold the dense first weights.
+    for got, expected in zip(found.ticket().weights, initial, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_rewinding_to_a_step():
+    noted = []
+    found = search(noted=noted, rounds=1, rewind_step=7)
+    dense, sparse = noted
+    masks = masks_of(found)[1]
+    at_step = dense["after"][6]
+    np.testing.assert_array_equal(sparse["start"][0], at_step[0] * masks[0])
+    np.testing.assert_array_equal(sparse["start"][1], at_step[1])
+    # 10 steps in all; the schedule goes on from the step, Adam's count not.
+    assert len(dense["rates"]) == 10 and len(sparse["rates"]) == 3
+    np.testing.assert_allclose(sparse["rates"], dense["rates"][7:], rtol=1e-5)
+    assert sparse["iterations"] == 0
+    assert found.rounds[1].training.steps == 10
+    np.testing.assert_array_equal(found.ticket().weights[0], at_step[0])
+
+
+def test_rewinding_the_learning_rate_alone():
+    noted = []
+    found = search(noted=noted, rewind="learning_rate")
+    masks = list(found.ticket().masks.values())
+    np.testing.assert_array_equal(
+        noted[2]["start"][0], noted[1]["after"][-1][0] * masks[0]
+    )
+    np.testing.assert_allclose(noted[2]["rates"], noted[0]["rates"])
+    np.testing.assert_array_equal(
+        found.ticket().weights[0], noted[2]["after"][-1][0]
+    )
+    assert not found.ticket().weights[0][~masks[0]].any()
+    with pytest.raises(ValueError, match="last round"):
+        found.ticket(1)
+
+
+def test_one_threshold_for_all():
+    weights = [np.arange(1.0, 11.0), np.arange(0.1, 1.1, 0.1)]
+    ones = {0: np.ones(10, bool), 1: np.ones(10, bool)}
+    masks = by_global_rate(0.5)(weights, ones)
+    # All ten of the second are smaller, but it keeps its last one.
+    assert masks[0].tolist() == [False] + [True] * 9
+    assert masks[1].tolist() == [False] * 9 + [True]
+    masks = by_rate({0: 0.5, 1: 0.2})(weights, masks)
+    assert masks[0].tolist() == [False] * 5 + [True] * 5  # round(4.5) = 4
+    assert masks[1].tolist() == [False] * 9 + [True]
+    found = search(scope="global", rounds=1)
+    assert found.rounds[1].density == 0.5
+
+
+def test_what_is_gone_stays_gone_where_trained_weights_tie():
+    mask = np.array([True, False, True, True])
+    masks = by_rate({0: 0.34})([np.zeros(4)], {0: mask})
+    assert masks[0].tolist() == [False, False, True, True]
+
+
+def test_controls_start_where_they_should():
+    noted, model = [], net()
+    initial = model.get_weights()
+    found = search(
+        model,
+        noted,
+        controls=("reinitialized", "random_mask"),
+        control_rounds=[2],
+        initializer="signed_kaiming_constant",
+    )
+    assert [list(r.controls) for r in found.rounds] == [
+        [],
+        [],
+        ["reinitialized", "random_mask"],
+    ]
+    ticket, fresh, random = noted[-3:]
+    size = np.sqrt(2 / 10)
+    kernels = [run["start"][0] for run in (ticket, fresh, random)]
+    for kernel in kernels:
+        assert np.count_nonzero(kernel) == 25
+        np.testing.assert_allclose(np.abs(kernel[kernel != 0]), size, 1e-6)
+    same_place = kernels[0] != 0
+    assert np.array_equal(same_place, kernels[1] != 0)
+    assert not np.array_equal(kernels[0], kernels[1])
+    assert not np.array_equal(same_place, kernels[2] != 0)
+    np.testing.assert_array_equal(fresh["start"][1], initial[1])
+    first = found.ticket().weights[0]
+    np.testing.assert_array_equal(kernels[2], first * (kernels[2] != 0))
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAt(keras.callbacks.Callback):
+    """Raises in one of the trainings."""
+
+    def __init__(self, count, at):
+        super().__init__()
+        self.count, self.at = count, at
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.count[0] == self.at:
+            raise Killed
+
+    def on_train_begin(self, logs=None):
+        self.count[0] += 1
+
+
+def shuffled():
+    """Data whose order is a state of its own, made for each training."""
+    x, y = data()
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(40).batch(8)
+    return {
+        "x": dataset,
+        "epochs": 2,
+        "shuffle": False,
+        "verbose": 0,
+        "validation_data": (x, y),
+    }
+
+
+# The trainings: dense, round 1, round 2, and its control.
+@pytest.mark.parametrize(
+    ("rewind", "rounds", "killed_in", "eagerly"),
+    [
+        ("weights", 1, 2, False),
+        ("learning_rate", 2, 3, True),
+        ("weights", 2, 4, True),
+    ],
+)
+def test_a_killed_search_ends_at_the_same_bits(
+    tmp_path, rewind, rounds, killed_in, eagerly
+):
+    def run(path, callbacks=list):
+        return lottery.find_ticket(
+            lambda: net(dropout=0.3),
+            shuffled,
+            rounds=rounds,
+            rate=0.5,
+            rewind=rewind,
+            rewind_step=4,
+            compile=compiling(run_eagerly=eagerly),
+            callbacks=callbacks,
+            test_data=data(),
+            controls=("random_mask",),
+            control_rounds=[2],
+            checkpoint=path,
+            seed=3,
+            verbose=False,
+        )
+
+    count = [0]
+    with pytest.raises(Killed):
+        run(tmp_path / "a.npz", lambda: [KillAt(count, killed_in)])
+    keras.utils.set_random_seed(99)  # another process
+    resumed = run(tmp_path / "a.npz")
+    whole = run(None)
+    for a, b in zip(
+        whole.model.get_weights(), resumed.model.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(whole.rounds, resumed.rounds, strict=True):
+        assert without_seconds(a) == without_seconds(b)
+    for a, b in zip(
+        whole.ticket().masks.values(),
+        resumed.ticket().masks.values(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+    # A finished search is read, and can be made longer.
+    again = run(tmp_path / "a.npz", lambda: [KillAt([0], 1)])
+    for a, b in zip(again.rounds, resumed.rounds, strict=True):
+        assert a.training == b.training and a.controls == b.controls
+
+
+def without_seconds(each):
+    found = dataclasses.asdict(each)
+    # Keras numbers the layers of a second net on.
+    found["densities"] = list(found["densities"].values())
+    found["dead"] = list(found["dead"].values())
+    for training in (found["training"], *found["controls"].values()):
+        del training["seconds"]
+    return found
+
+
+def test_an_error_leaves_the_model_as_it_was():
+    model = net()
+    before = model.get_weights()
+    with pytest.raises(Killed):
+        search(model, callbacks=lambda: [KillAt([0], 1)])
+    assert not list(ks.parametrized(model))
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_checkpoint_of_another_search_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    search(rounds=0, checkpoint=path)
+    with pytest.raises(ValueError, match="another.*rates"):
+        search(rounds=0, rate=0.3, checkpoint=path)
+    with pytest.raises(ValueError, match="another.*optimizer"):
+        search(rounds=0, compile=compiling("sgd"), checkpoint=path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="cannot be read"):
+        search(rounds=0, checkpoint=path)
+
+
+def test_early_stop_is_the_step_of_the_lowest_validation_loss():
+    class Losses(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            logs["val_loss"] = [3.0, 1.0, 2.0][epoch]
+
+    x, y = data()
+    found = search(
+        rounds=0,
+        fit=fit(epochs=3, validation_data=(x, y)),
+        callbacks=lambda: [Losses()],
+        test_data=(x, y),
+        compile=compiling(steps_per_execution=2),
+    )
+    training = found.rounds[0].training
+    assert training.epoch_ends == [5, 10, 15]
+    assert (training.steps, training.best_step) == (15, 10)
+    assert training.best_test["loss"] != training.test["loss"]
+    assert training.value("accuracy") == training.test["accuracy"]
+    with pytest.raises(ValueError, match="one of"):
+        training.value("auc")
+
+
+def test_seeds_reproduce():
+    a, b, c = (
+        lottery.find_ticket(
+            net,
+            fit(epochs=1),
+            rounds=0,
+            compile=compiling(),
+            seed=seed,
+            verbose=False,
+        ).model.get_weights()
+        for seed in (1, 1, 2)
+    )
+    assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+    assert not np.array_equal(a[0], c[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"rounds": -1}, "rounds"),
+        ({"rate": 1.0}, "a rate"),
+        ({"rewind": "epoch"}, "'learning_rate'"),
+        ({"scope": "all"}, "'global'"),
+        ({"scope": "global", "output_rate": 0.1}, "one rate"),
+        ({"controls": ["dense"]}, "random_mask"),
+        ({"rates": {"convolution": 0.1}}, "matches none of"),
+        ({"rewind_step": -1}, "rewind_step"),
+        ({"rewind_step": 11}, "the training has 10"),
+        ({"initializer": "he"}, "kaiming_normal"),
+        ({"fit": {"callbacks": []}}, "in `callbacks`"),
+        ({"checkpoint": "search.h5"}, "ends in '.npz'"),
+        (
+            {"rewind_step": 5, "compile": compiling(steps_per_execution=2)},
+            "multiple",
+        ),
+    ],
+)
+def test_what_is_refused(arguments, message):
+    model = net()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=message):
+        search(model, **arguments)
+    assert not list(ks.parametrized(model))
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_model_that_is_sparse_already_or_not_compiled():
+    with pytest.raises(ValueError, match="compile="):
+        lottery.find_ticket(net(), fit())
+    model = ks.sparsify(net(), ks.Mask(), verbose=False)
+    with pytest.raises(ValueError, match="plain model"):
+        lottery.find_ticket(model, fit(), compile=compiling())
