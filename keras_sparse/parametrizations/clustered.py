@@ -103,10 +103,10 @@ class Clustered(Parametrization):
         if self.per_channel:
             held = np.append(held, [-1.0, 1.0])
         values = shared_values(held, self.clusters, pinned=self.per_channel)
+        spare = np.repeat(values[:1], self.clusters - values.size)
+        values = np.concatenate([spare, values])
         places = np.where(w != 0, 1 + nearest(w, values), 0)
-        self.values.assign(
-            np.pad(values, (0, self.clusters - values.size), mode="edge")
-        )
+        self.values.assign(values)
         self.places.assign(places.astype(self.places.dtype))
 
     def call(self, w: Any, training: bool | None = None) -> Any:

@@ -86,7 +86,8 @@ class QuantizationAware(Parametrization):
         axes = [a for a in range(rank) if a - rank not in self.outputs]
         greatest = ops.max(ops.abs(self._masked(w)), axis=axes, keepdims=True)
         greatest = ops.where(greatest > 0, greatest, 1.0)
-        return greatest / (2 ** (self.bits - 1) - 1)
+        # Compilers turn a division by a constant into this, and round twice.
+        return greatest * (1 / (2 ** (self.bits - 1) - 1))
 
     def call(self, w: Any, training: bool | None = None) -> Any:
         scale = ops.stop_gradient(self.scale(w))
