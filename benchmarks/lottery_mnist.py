@@ -32,10 +32,12 @@ ROUNDS = (0, 3, 7, 9, 12, 15)
 
 
 def batches(x, y):
-    """Shuffled batches without an end, in the order of the global seed."""
+    """Shuffled batches without an end, in the order of the global seed.
+
+    From tensors, not arrays: what each dataset would copy stays in memory.
+    """
     import tensorflow as tf
 
-    x, y = tf.constant(x), tf.constant(y)
     return (
         tf.data.Dataset.range(len(x))
         .shuffle(len(x))
@@ -49,11 +51,13 @@ def batches(x, y):
 def search(seed, steps, every, rounds, folder):
     """All rounds and controls of one seed."""
     import keras
+    import tensorflow as tf
 
     from keras_sparse import datasets, lottery
 
     data = datasets.load("mnist", verbose=False)
-    x, y = data.train.x[VALIDATION:], data.train.y[VALIDATION:]
+    x = tf.constant(data.train.x[VALIDATION:])
+    y = tf.constant(data.train.y[VALIDATION:])
     held_out = data.train.x[:VALIDATION], data.train.y[:VALIDATION]
     folder.mkdir(parents=True, exist_ok=True)
     return lottery.find_ticket(

@@ -89,10 +89,12 @@ def classes_of(data, chosen):
 def fitting(train, held_out, steps, every):
     """What makes the arguments of `fit`, with a validation every few steps."""
 
-    def arguments():
-        import tensorflow as tf
+    import tensorflow as tf
 
-        x, y = tf.constant(train[0]), tf.constant(train[1])
+    # Once: what each dataset would copy stays in memory.
+    x, y = tf.constant(train[0]), tf.constant(train[1])
+
+    def arguments():
         batches = (
             tf.data.Dataset.range(len(x))
             .shuffle(len(x))
