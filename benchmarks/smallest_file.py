@@ -6,9 +6,10 @@
 A dense net (20-50-500-10) is pruned from one sparsity to the next by one
 magnitude threshold for all layers, with Adam 1e-3 and cosine at each. At each
 sparsity: cut the units that are left without effect, cluster, train the shared
-values, export in every kind, dense and sparse. `floor` is the same graph with
-one filter in each layer: what the format takes for everything but weights. It
-is all chosen on the test set, so read the error as that of the best of many.
+values, export in every kind, dense and sparse; the run ends where a net makes
+twice the errors allowed. `floor` is the same graph with one filter in each
+layer: what the format takes for everything but weights. It is all chosen on
+the test set, so read the error as that of the best of many.
 """
 
 from __future__ import annotations
