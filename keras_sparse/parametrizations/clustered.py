@@ -40,7 +40,7 @@ class Clustered(Parametrization):
     >>> import keras, numpy as np, keras_sparse as ks
     >>> layer = keras.layers.Dense(1)
     >>> layer.build((None, 5))
-    >>> layer.kernel.assign([[0.0], [1.0], [2.0], [10.0], [12.0]])
+    >>> _ = layer.kernel.assign([[0.0], [1.0], [2.0], [10.0], [12.0]])
     >>> layer = ks.sparsify(layer, ks.Clustered(2), verbose=False)
     >>> np.ravel(ks.strip(layer).kernel).tolist()
     [0.0, 1.5, 1.5, 11.0, 11.0]

@@ -19,9 +19,10 @@ class Supermask(Parametrization):
 
     While training, every batch keeps a weight with probability sigmoid(s) of
     its score s, and the gradient passes straight through the draw to that
-    probability. In evaluation the weights of probability one half or more
-    stay. The weights are frozen until `strip`. How many stay is what training
-    finds; `keras_sparse.EdgePopup` is told.
+    probability. In evaluation one draw of random numbers, made when it is
+    attached, stands for all; `keras_sparse.predict_samples` averages over
+    many, as the paper does. The weights are frozen until `strip`. How many
+    stay is what training finds; `keras_sparse.EdgePopup` is told.
 
     Args:
         initial: Score of every weight at the start. Defaults to 0, a
@@ -29,8 +30,8 @@ class Supermask(Parametrization):
         rescale: Whether to multiply the weights with their number over the
             number that stays, in each layer (dynamic weight rescaling).
             `strip` leaves them multiplied.
-        seed: Integer for the draws. Default: follows
-            `keras.utils.set_random_seed`.
+        seed: Integer for the draws in training. Default: follows
+            `keras.utils.set_random_seed`, as the one draw always does.
 
     Reference:
         Zhou, Lan, Liu and Yosinski, "Deconstructing lottery tickets: zeros,
@@ -41,7 +42,7 @@ class Supermask(Parametrization):
     >>> import keras, keras_sparse as ks
     >>> mask = ks.Supermask(rescale=True)
     >>> mask.build((3,))
-    >>> _ = mask.scores.assign([-1.0, 2.0, 1.0])
+    >>> _ = mask.scores.assign([-50.0, 50.0, 50.0])
     >>> keras.ops.convert_to_numpy(mask(keras.ops.ones((3,)))).tolist()
     [0.0, 1.5, 1.5]
     """
@@ -66,18 +67,24 @@ class Supermask(Parametrization):
             initializer=keras.initializers.Constant(self.initial),
             dtype="float32",
         )
+        self.draw = self.add_weight(
+            name="draw",
+            shape=shape,
+            initializer=keras.initializers.RandomUniform(0.0, 1.0),
+            dtype="float32",
+            trainable=False,
+        )
         self.noise_seed = NoiseSeed(self.seed, path=self.scores.path)
 
     def call(self, w: Any, training: bool | None = None) -> Any:
         scores = ops.convert_to_tensor(self.scores)
         probability = ops.sigmoid(scores)
+        draw = ops.convert_to_tensor(self.draw)
         if is_noisy(training) and self.trainable:
             draw = keras.random.uniform(
                 scores.shape, dtype="float32", seed=self.noise_seed
             )
-            kept = draw < ops.stop_gradient(probability)
-        else:
-            kept = scores >= 0
+        kept = draw < ops.stop_gradient(probability)
         if self.rescale:
             number = ops.sum(ops.cast(kept, w.dtype))
             w = w * (math.prod(scores.shape) / ops.maximum(number, 1.0))
