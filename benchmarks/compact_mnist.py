@@ -173,7 +173,12 @@ def run_tri_state(data, seed, epochs, prices, depth, initial):
     gates = [
         ks.layers.TriStateReLU(price, initial=initial) for price in prices[:2]
     ]
-    last = ks.layers.TriStateReLU(prices[2], depth_price=depth, initial=initial)
+    last = ks.layers.TriStateReLU(
+        prices[2],
+        depth_price=depth,
+        initial=initial,
+        initial_depth=0.4 if depth else 0.0,
+    )
     model = with_gates([*gates, last], None)
     yield trained_and_shrunk(model, data, epochs, [])
 
