@@ -50,7 +50,7 @@ search = lottery.find_ticket(
         "metrics": ["accuracy"],
     },
     controls=["reinitialized", "random_mask"],
-    control_rounds=[2, 4, 6],
+    control_rounds=[3, 6],
     data_name=data.name,
     checkpoint="search.npz",  # an interrupted search goes on from here
 )

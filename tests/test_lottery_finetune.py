@@ -127,7 +127,7 @@ def test_dead_units_are_counted():
     )
     assert list(done.rounds[0].dead.values()) == [(0, 0), (0, 0)]
     assert list(done.rounds[1].dead.values()) == [(1, 1), (0, 1)]
-    assert "1 units without input" in str(done)
+    assert "units without input: 1" in str(done)
 
 
 def test_a_killed_run_goes_on(tmp_path):

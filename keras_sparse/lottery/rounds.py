@@ -60,7 +60,7 @@ class Round:
             parts.append(f"{name + ': ' if name else ''}{said}")
         dead = sum(each.outputs for each in self.dead.values())
         if dead:
-            parts.append(f"{dead} units without input")
+            parts.append(f"units without input: {dead}")
         return "; ".join(parts)
 
 
