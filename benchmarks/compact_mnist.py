@@ -1,7 +1,7 @@
 """Question: how small do methods that remove units make LeNet on MNIST?
 
     python benchmarks/compact_mnist.py merge --seeds 0 1 2
-    python benchmarks/compact_mnist.py sal --prior 0.009 0.9 --weights 300
+    python benchmarks/compact_mnist.py sal --weights 6000 3000 600
     python benchmarks/compact_mnist.py tri_state --prices 0 0 1e-3
     python benchmarks/compact_mnist.py --table
 
@@ -14,9 +14,10 @@ distance. `mode` and `foot` are the rules that need no data.
 sal: `layers.GeneralizedDropout` behind both convolutions and the layer of
 500, under a Beta prior, times `--weights`; `--rate` is how many times faster
 than the network the gates learn. tri_state: `layers.TriStateReLU` instead of
-their activations; `--prices` of open units, and `--depth`, what it saves to
-make the layer of 500 linear. Both are trained in one go and then shrunk: the
-error is that of the small network. Factors are one for all, or one for each.
+their activations; `--prices` of open units, `--bimodal` times that for
+indecision, and `--depth`, what it saves to make the layer of 500 linear. Both
+are trained in one go and then shrunk: the error is that of the small network.
+Factors are one for all, or one for each.
 Runs that are recorded already are not repeated.
 """
 
@@ -166,19 +167,20 @@ def run_sal(data, seed, epochs, prior, weights, rate, initial):
     yield trained_and_shrunk(model, data, epochs, callbacks)
 
 
-def run_tri_state(data, seed, epochs, prices, depth, initial):
+def run_tri_state(data, seed, epochs, prices, bimodal, depth, initial):
     import keras
 
     keras.utils.set_random_seed(seed)
-    gates = [
-        ks.layers.TriStateReLU(price, initial=initial) for price in prices[:2]
+    *gates, last = [
+        ks.layers.TriStateReLU(
+            price,
+            bimodal=bimodal * price,
+            depth_price=place_depth,
+            initial=initial,
+            initial_depth=0.4 if place_depth else 0.0,
+        )
+        for price, place_depth in zip(prices, (0, 0, depth), strict=True)
     ]
-    last = ks.layers.TriStateReLU(
-        prices[2],
-        depth_price=depth,
-        initial=initial,
-        initial_depth=0.4 if depth else 0.0,
-    )
     model = with_gates([*gates, last], None)
     yield trained_and_shrunk(model, data, epochs, [])
 
@@ -188,7 +190,7 @@ RUNS = {"merge": run_merge, "sal": run_sal, "tri_state": run_tri_state}
 NAMES = {
     "merge": ("decay",),
     "sal": ("prior", "weights", "rate", "initial"),
-    "tri_state": ("prices", "depth", "initial"),
+    "tri_state": ("prices", "bimodal", "depth", "initial"),
 }
 
 
@@ -217,11 +219,14 @@ def main():
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--decay", type=float, default=1e-3)
-    parser.add_argument("--prior", nargs=2, type=float, default=[0.009, 0.9])
+    parser.add_argument(
+        "--prior", nargs=2, type=float, default=[0.00999, 0.999]
+    )
     parser.add_argument("--weights", nargs="+", type=float, default=[300.0])
     parser.add_argument("--rate", type=float, default=10.0)
     parser.add_argument("--initial", type=float)
     parser.add_argument("--prices", nargs="+", type=float, default=[1e-3])
+    parser.add_argument("--bimodal", type=float, default=1.2)
     parser.add_argument("--depth", type=float, default=0.0)
     parser.add_argument("--table", action="store_true", help="only print it")
     options = parser.parse_args()

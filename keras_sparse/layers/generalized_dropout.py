@@ -36,7 +36,8 @@ class GeneralizedDropout(StochasticScale):
     - both below 1: 0 and 1, "stochastic architecture learning": channels are
       closed, or kept without noise. The nearer beta is to 1, the weaker the
       pull to 1, and the more channels close: gates below
-      (1 - alpha) / (2 - alpha - beta) drift to 0, those above to 1.
+      (1 - alpha) / (2 - alpha - beta) drift to 0, those above to 1 and stay
+      there, so choose beta near 1 (.999) and start below that point.
 
     Put it anywhere behind a layer and its activation. Leave weight decay off
     its variable.

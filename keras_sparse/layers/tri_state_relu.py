@@ -38,7 +38,8 @@ class TriStateReLU(keras.layers.Layer):
             one over the layer's width.
         bimodal: What indecision of w costs: the speed of settling. Default:
             2.5 times `price`. Gates above (1 + price / bimodal) / 2 drift
-            open, those below drift shut, so start there or above.
+            open and stay, those below drift shut unless the data holds them:
+            with 1.2 times `price` that point is .92, and more units close.
         depth_price: What an open depth gate saves. Default: a tenth of
             `price`.
         depth_bimodal: What indecision of d costs. Default: a tenth of
