@@ -18,17 +18,23 @@ from recipes import BATCH, EPOCHS, NETS, compile_for, record, recorded, spread
 BENCHMARK = "one_shot"
 CALIBRATION = 1000
 SPARSITIES = (0.5, 0.8, 0.9, 0.95)
-METHODS = ("magnitude", "magnitude, one threshold", "wanda", "sparse_gpt")
+METHODS = (
+    "magnitude",
+    "magnitude, one threshold",
+    "wanda",
+    "sparse_gpt",
+    "sparse_gpt, one threshold",
+)
 
 
 def pruned(ks, model, method, sparsity, x):
     """The model with zeros, in place."""
-    if method == "sparse_gpt":
-        return ks.sparse_gpt(model, sparsity, x, verbose=False)
     options = {}
-    if method == "magnitude, one threshold":
+    if method.endswith("one threshold"):
         options = {"allocation": ks.allocations.global_}
-    elif method == "wanda":
+    if method.startswith("sparse_gpt"):
+        return ks.sparse_gpt(model, sparsity, x, verbose=False, **options)
+    if method == "wanda":
         options = {
             "score": ks.scores.wanda,
             "pattern": ks.patterns.per_output,

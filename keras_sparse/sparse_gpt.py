@@ -10,10 +10,10 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from keras_sparse import _surgery, adapters, patterns
+from keras_sparse import _surgery, adapters, allocations, patterns
 from keras_sparse._signals import record_inputs
 from keras_sparse._traversal import Filter, choose, layers_with_weights
-from keras_sparse.pruning import Pattern
+from keras_sparse.pruning import Allocation, Pattern
 from keras_sparse.selection import check_sparsity, smallest_mask, zero_count
 from keras_sparse.sparsify import parametrized
 
@@ -44,6 +44,7 @@ def sparse_gpt(
     data: Any,
     *,
     pattern: Pattern = patterns.unstructured,
+    allocation: Allocation = allocations.uniform,
     block: int = 128,
     damping: float = 0.01,
     where: Filter | None = None,
@@ -62,11 +63,14 @@ def sparse_gpt(
 
     Args:
         model: A built, plain, trained model.
-        sparsity: Fraction of zeros of each weight, in [0, 1), hit exactly.
+        sparsity: Fraction of zeros over the chosen weights, in [0, 1), hit
+            exactly.
         data: Inputs as an array, or a list of arrays for several inputs; a
             few hundred examples or more.
         pattern: `patterns.unstructured` (default) or `patterns.n_m(n, m)`,
             whose own sparsity the argument should be.
+        allocation: Which weight gets how many zeros, by its magnitudes; see
+            `keras_sparse.allocations`. Default: the same share each.
         block: Inputs whose zeros are chosen together. Defaults to 128.
         damping: Share of the mean of the Hessian's diagonal that is added to
             it. More moves the other weights less. Defaults to 0.01.
@@ -117,6 +121,13 @@ def sparse_gpt(
             "Expected dense or convolution layers without groups. Received a "
             f"model {model.name!r} with none among those chosen. Use `prune`."
         )
+    magnitudes = {
+        each.path: np.abs(_surgery.to_numpy(each.variable.value))
+        for each in chosen
+    }
+    shares = allocations.get(allocation)(
+        magnitudes, sparsity, scores=magnitudes
+    )
     before = model.get_weights()
     bar = keras.utils.Progbar(len(chosen), verbose=int(verbose))
     try:
@@ -126,7 +137,7 @@ def sparse_gpt(
             pruned = reconstruct(
                 matrix.reshape(len(hessian), -1),
                 hessian,
-                sparsity,
+                shares[weight.path],
                 pattern=pattern,
                 block=block,
                 damping=damping,

@@ -105,6 +105,26 @@ def test_the_identity_returns_what_a_contraction_multiplies():
     assert np.square(model(x) - wanted).mean() < np.square(wanted).mean() / 2
 
 
+def test_zeros_follow_the_allocation():
+    x = np.random.default_rng(0).normal(size=(50, 8, 8, 4)).astype("float32")
+    model = ks.sparse_gpt(
+        convolutional(),
+        0.8,
+        x,
+        allocation=ks.allocations.global_,
+        verbose=False,
+    )
+    wanted = ks.prune(
+        convolutional(),
+        0.8,
+        allocation=ks.allocations.global_,
+        exclude="depthwise",
+    )
+    for number in (0, 4):
+        kernels = [m.layers[number].get_weights()[0] for m in (model, wanted)]
+        assert np.count_nonzero(kernels[0]) == np.count_nonzero(kernels[1])
+
+
 def test_errors_leave_the_model_as_it_was():
     model = convolutional()
     before = model.get_weights()
