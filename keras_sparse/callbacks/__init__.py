@@ -1,4 +1,4 @@
-"""Callbacks for `model.fit`: they only assign non-trainable state."""
+"""Callbacks for `model.fit`: sparsity that changes while a model trains."""
 
 from keras_sparse.callbacks.anneal import Anneal
 from keras_sparse.callbacks.budget import Budget
