@@ -1,4 +1,4 @@
-"""Groups of weights: which axes of a weight number them."""
+"""Which axes number groups of weights, and which the channels of inputs."""
 
 from __future__ import annotations
 
@@ -49,3 +49,32 @@ def group_axes(
             "`exclude`."
         )
     return tuple(each % rank for each in axes)
+
+
+def channel_axis(axis: int, shape: tuple[int | None, ...]) -> int:
+    """The axis of a layer's channels, counted from the front.
+
+    Args:
+        axis: As the user gave it.
+        shape: Of the inputs, batch first.
+    """
+    rank = len(shape)
+    found = axis + rank if axis < 0 else axis
+    if not 0 < found < rank:
+        raise ValueError(
+            "Expected `axis` to be an axis of the inputs after the batch. "
+            f"Received: axis={axis} with inputs of shape {tuple(shape)}."
+        )
+    return found
+
+
+def channel_count(axis: int, shape: tuple[int | None, ...], name: str) -> int:
+    """How many channels the layer `name` gets on an axis."""
+    channels = shape[channel_axis(axis, shape)]
+    if channels is None:
+        raise ValueError(
+            f"Expected a known number of channels on axis {axis} for "
+            f"{name!r}. Received inputs of shape {tuple(shape)}. Give that "
+            "axis a size, or choose another `axis`."
+        )
+    return channels

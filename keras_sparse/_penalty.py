@@ -15,6 +15,20 @@ from keras_sparse import _surgery
 from keras_sparse.parametrizations.parametrization import Parametrization
 
 
+class PenaltyOfLayer:
+    """Asks a layer what it pays.
+
+    Args:
+        pay: Method of the layer that returns a scalar.
+    """
+
+    def __init__(self, pay: Callable[[], Any]) -> None:
+        self.pay = pay
+
+    def __call__(self, variable: Any) -> Any:
+        return self.pay()
+
+
 class PenaltyOfWeight:
     """Asks a parametrization for the penalty of its raw weight.
 

@@ -249,5 +249,5 @@ def test_wrong_arguments():
     for axis in (0, 2, -2):
         with pytest.raises(ValueError, match="after the batch"):
             TriStateReLU(axis=axis).build((None, 3))
-    with pytest.raises(ValueError, match="known number of units"):
+    with pytest.raises(ValueError, match="known number of channels"):
         TriStateReLU(axis=1).build((None, None, 3))

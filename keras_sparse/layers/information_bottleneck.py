@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_sparse._axes import channel_axis
 from keras_sparse.layers.stochastic_scale import StochasticScale
 
 # Keeps log alpha finite where the mean is zero.
@@ -126,7 +127,7 @@ class InformationBottleneck(StochasticScale):
         return self.rate * self.mu, self.rate * self.log_sigma2
 
     def _positions(self, input_shape: tuple[int | None, ...]) -> int:
-        channels_at = self._position(input_shape)
+        channels_at = channel_axis(self.axis, input_shape)
         sizes = [
             size
             for axis, size in enumerate(input_shape)

@@ -8,7 +8,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_sparse._axes import channel_axis, channel_count
 from keras_sparse._noise import NoiseSeed, is_noisy
+from keras_sparse._penalty import PenaltyOfLayer
 from keras_sparse._per_example import PerExample
 
 
@@ -60,14 +62,8 @@ class StochasticScale(PerExample, keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        axis = self._position(input_shape)
-        channels = input_shape[axis]
-        if channels is None:
-            raise ValueError(
-                f"Expected a known number of channels on axis {self.axis} for "
-                f"{self.name!r}. Received inputs of shape {input_shape}. Give "
-                "that axis a size, or choose another `axis`."
-            )
+        axis = channel_axis(self.axis, input_shape)
+        channels = channel_count(self.axis, input_shape, self.name)
         self.input_spec = keras.layers.InputSpec(
             ndim=len(input_shape), axes={axis: channels}
         )
@@ -75,7 +71,7 @@ class StochasticScale(PerExample, keras.layers.Layer):
         path = self.trainable_variables[0].path
         self.noise_seed = NoiseSeed(self.seed, path=path)
         self.add_penalty_scale()
-        self.trainable_variables[0].regularizer = PenaltyOfLayer(self)
+        self.trainable_variables[0].regularizer = PenaltyOfLayer(self.penalty)
 
     def build_channels(
         self, channels: int, input_shape: tuple[int | None, ...]
@@ -106,8 +102,12 @@ class StochasticScale(PerExample, keras.layers.Layer):
     def nats(self) -> Any:
         return self.kl_weight * self.divergence()
 
+    def penalty(self) -> Any:
+        """What the loss pays for the noise, a scalar."""
+        return self.scaled(self.nats())
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        axis = self._position(inputs.shape)
+        axis = channel_axis(self.axis, inputs.shape)
         spread = [1] * len(inputs.shape)
         spread[axis] = inputs.shape[axis]
         if is_noisy(training) and self.trainable:
@@ -134,23 +134,3 @@ class StochasticScale(PerExample, keras.layers.Layer):
             "rate": self.rate,
             "seed": self.seed,
         }
-
-    def _position(self, shape: tuple[int | None, ...]) -> int:
-        rank = len(shape)
-        axis = self.axis + rank if self.axis < 0 else self.axis
-        if not 0 < axis < rank:
-            raise ValueError(
-                "Expected `axis` to be an axis of the inputs after the batch. "
-                f"Received: axis={self.axis} with inputs of shape {shape}."
-            )
-        return axis
-
-
-class PenaltyOfLayer:
-    """A regularizer that asks a layer what it pays."""
-
-    def __init__(self, layer: StochasticScale) -> None:
-        self.layer = layer
-
-    def __call__(self, variable: Any) -> Any:
-        return self.layer.scaled(self.layer.nats())

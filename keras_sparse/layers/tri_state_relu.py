@@ -11,7 +11,9 @@ from keras import ops
 from numpy.typing import NDArray
 
 from keras_sparse import _surgery
+from keras_sparse._axes import channel_axis, channel_count
 from keras_sparse._between import Between
+from keras_sparse._penalty import PenaltyOfLayer
 from keras_sparse._straight_through import straight_through
 
 
@@ -98,14 +100,7 @@ class TriStateReLU(keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        axis = self._position(len(input_shape))
-        units = input_shape[axis]
-        if units is None:
-            raise ValueError(
-                f"Expected a known number of units on axis {self.axis} for "
-                f"{self.name!r}. Received inputs of shape {input_shape}. Give "
-                "that axis a size, or choose another `axis`."
-            )
+        units = channel_count(self.axis, input_shape, self.name)
         self.width, self.depth = (
             self.add_weight(
                 name=name,
@@ -120,7 +115,7 @@ class TriStateReLU(keras.layers.Layer):
                 ("depth", (), self.initial_depth),
             )
         )
-        self.width.regularizer = _PenaltyOf(self)
+        self.width.regularizer = PenaltyOfLayer(self.penalty)
 
     def penalty(self) -> Any:
         """What the loss pays for the gates, a scalar."""
@@ -146,7 +141,7 @@ class TriStateReLU(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         rank = len(inputs.shape)
         along = [1] * rank
-        along[self._position(rank)] = -1
+        along[channel_axis(self.axis, inputs.shape)] = -1
         w, d = (
             straight_through(ops.cast(gate >= 0.5, "float32"), (gate, 1.0))
             for gate in map(_surgery.read, (self.width, self.depth))
@@ -171,22 +166,3 @@ class TriStateReLU(keras.layers.Layer):
             "initial_depth": self.initial_depth,
             "axis": self.axis,
         }
-
-    def _position(self, rank: int) -> int:
-        axis = self.axis + rank if self.axis < 0 else self.axis
-        if not 0 < axis < rank:
-            raise ValueError(
-                "Expected `axis` to be an axis of the inputs after the batch. "
-                f"Received: axis={self.axis} with inputs of rank {rank}."
-            )
-        return axis
-
-
-class _PenaltyOf:
-    """A regularizer that asks a layer what its gates pay."""
-
-    def __init__(self, layer: TriStateReLU) -> None:
-        self.layer = layer
-
-    def __call__(self, variable: Any) -> Any:
-        return self.layer.penalty()
