@@ -1,6 +1,8 @@
 # Everything sets itself up in .venv; Python 3.10 or newer is all it needs.
 PYTHON ?= python3
 BIN := .venv/bin
+# Processes that test side by side; each takes up to 3 GB.
+JOBS ?= 2
 export KERAS_SPARSE_ARM64 ?= $(CURDIR)/.venv/arm64
 
 .PHONY: demo test test-backends test-arm64 test-dist check docs setup clean
@@ -9,7 +11,7 @@ demo: setup           ## train, prune and export LeNet-5; under three minutes
 	$(BIN)/keras-sparse demo
 
 test: setup           ## the tests, on TensorFlow (JAX and torch where present)
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 
 test-backends: setup  ## installs JAX and torch, and runs their tests
 	$(BIN)/python -m pip install -q -e '.[jax,torch]'
