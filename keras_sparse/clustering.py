@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import keras
 
+from keras_sparse import _surgery
 from keras_sparse._traversal import Filter
 from keras_sparse.parametrizations.clustered import Clustered
-from keras_sparse.sparsify import sparsify, strip
+from keras_sparse.selection import check_no_nan
+from keras_sparse.sparsify import parametrized, sparsify, strip
 
 
 def cluster(
@@ -40,8 +42,8 @@ def cluster(
         The same model.
 
     Raises:
-        ValueError: If the number of clusters is out of range or the model is
-            sparsified.
+        ValueError: If the number of clusters is out of range, the model is
+            sparsified, or a weight is NaN. The model is then unchanged.
 
     Reference:
         Han, Mao and Dally, "Deep compression", ICLR 2016, section 3.
@@ -55,6 +57,13 @@ def cluster(
     >>> int((kernel == 0).sum()), len(np.unique(kernel[kernel != 0]))
     (500, 8)
     """
+    if any(True for _ in parametrized(model)):
+        raise ValueError(
+            "Expected a plain model. Received one that is sparsified already. "
+            "Call `strip` first."
+        )
+    for variable in model.trainable_variables:
+        check_no_nan(_surgery.to_numpy(_surgery.read(variable)), "weights")
     made = Clustered(clusters, per_channel=per_channel, trainable=False)
     return strip(
         sparsify(model, made, where=where, exclude=exclude, verbose=False)

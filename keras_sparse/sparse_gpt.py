@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -82,10 +82,11 @@ def sparse_gpt(
         The same model.
 
     Raises:
-        ValueError: For a sparsity outside [0, 1), a pattern of another kind,
-            a model that is sparsified already or has no layer that can take
-            part, or a Hessian that is not finite. The model is then as it
-            was.
+        ValueError: For a sparsity outside [0, 1), a block or damping that is
+            not positive, a pattern of another kind, a model that is
+            sparsified already or has no layer that can take part, data
+            without an example, or inputs of a layer that are not finite. The
+            model is then as it was.
 
     Example:
 
@@ -110,6 +111,16 @@ def sparse_gpt(
         )
     if isinstance(pattern, patterns.n_m):
         block = pattern.m
+    if block < 1 or not damping > 0:
+        raise ValueError(
+            "Expected a block of 1 input or more and a damping above 0. "
+            f"Received: block={block!r}, damping={damping!r}."
+        )
+    if not len(keras.tree.flatten(data)[0]):
+        raise ValueError(
+            "Expected inputs to calibrate on. Received data without an "
+            "example. A few hundred are enough."
+        )
     if any(True for _ in parametrized(model)):
         raise ValueError(
             "Expected a plain model. Received one that is sparsified already. "
@@ -182,22 +193,56 @@ def reconstruct(
             "has diverged."
         )
     w = matrix.astype("float64")
+    if pattern is not patterns.unstructured:
+        _eliminate(
+            w, hessian, block, damping, lambda _, s: pattern(s, sparsity)
+        )
+        return w.astype(matrix.dtype)
+    # What multiplies nothing goes first.
+    zeros = zero_count(w.size, sparsity)
     silent = np.diag(hessian) == 0
-    w[silent] = 0.0
-    inverse = _root_of_inverse(hessian, silent, damping)
-    inputs, outputs = w.shape
-    for start in range(0, inputs, block):
-        stop = min(start + block, inputs)
+    free = min(zeros, int(silent.sum()) * w.shape[1])
+    w[silent] *= smallest_mask(np.abs(w[silent]), free) if free else 1.0
+    left = zeros - free
+    rest = w[~silent]
+    if left:
+
+        def keep(rows: slice, score: NDArray) -> NDArray:
+            """So many that all blocks together have the exact number."""
+            done, due = (
+                left * row // len(rest) for row in (rows.start, rows.stop)
+            )
+            return smallest_mask(score, due - done)
+
+        heard = hessian[np.ix_(~silent, ~silent)]
+        _eliminate(rest, heard, block, damping, keep)
+        w[~silent] = rest
+    return w.astype(matrix.dtype)
+
+
+def _eliminate(
+    w: NDArray,
+    hessian: NDArray,
+    block: int,
+    damping: float,
+    keep_of: Callable[[slice, NDArray], NDArray],
+) -> None:
+    """Drops weights block by block, in place; those after make up for them.
+
+    Args:
+        w: Of shape (inputs, outputs), float64.
+        hessian: Of shape (inputs, inputs).
+        block: Inputs whose zeros are chosen together.
+        damping: Share of the mean diagonal added to the diagonal.
+        keep_of: From the rows of a block and its scores to what stays.
+    """
+    inverse = _root_of_inverse(hessian, damping)
+    for start in range(0, len(w), block):
+        stop = min(start + block, len(w))
         root = inverse[start:stop, start:stop]
         score = np.square(w[start:stop] / np.diag(root)[:, None])
-        if pattern is patterns.unstructured:
-            # So many that the whole matrix has the exact number.
-            done = zero_count(w.size, sparsity) * start // inputs
-            due = zero_count(w.size, sparsity) * stop // inputs
-            keep = smallest_mask(score, due - done)
-        else:
-            keep = pattern(score, sparsity)
-        errors = np.empty((stop - start, outputs))
+        keep = keep_of(slice(start, stop), score)
+        errors = np.empty(score.shape)
         for row in range(stop - start):
             at = start + row
             kept = np.where(keep[row], w[at], 0.0)
@@ -205,14 +250,12 @@ def reconstruct(
             w[at:stop] -= np.outer(root[row, row:], errors[row])
             w[at] = kept
         w[stop:] -= inverse[start:stop, stop:].T @ errors
-    return w.astype(matrix.dtype)
 
 
-def _root_of_inverse(
-    hessian: NDArray, silent: NDArray, damping: float
-) -> NDArray:
+def _root_of_inverse(hessian: NDArray, damping: float) -> NDArray:
     """The upper U with U^T U the inverse of the damped Hessian."""
     h = hessian.astype("float64")
+    silent = np.diag(h) == 0
     h[silent, silent] = 1.0
     h[np.diag_indices_from(h)] += damping * np.diag(h).mean()
     return np.linalg.cholesky(np.linalg.inv(h)).T
@@ -250,6 +293,7 @@ def _hessian(model: keras.Model, weight: _Weight, data: Any) -> NDArray:
     ones = (1,) * (len(slot.outputs) - 1)
     eye = ops.reshape(ops.eye(size), (*window, size, *ones))
     owner, attribute = slot.locate(layer)
+    axis = _output_axis(layer, slot)
     total = np.zeros((size, size))
     length = len(keras.tree.flatten(data)[0])
     for start in range(0, length, BATCH):
@@ -263,6 +307,17 @@ def _hessian(model: keras.Model, weight: _Weight, data: Any) -> NDArray:
         ):
             for each in seen:
                 rows = layer.call(ops.cast(each, "float32"))
-                rows = _surgery.to_numpy(rows).reshape(-1, size)
+                rows = np.moveaxis(_surgery.to_numpy(rows), axis, -1)
+                rows = rows.reshape(-1, size)
                 total += rows.T @ rows
     return total
+
+
+def _output_axis(layer: Any, slot: adapters.Slot) -> int:
+    """Where the layer's outputs have the first output axis of the weight."""
+    if isinstance(layer, keras.layers.EinsumDense):
+        read, written = layer.equation.split("->")
+        label = read.split(",")[1][-len(slot.outputs)]
+        return written.index(label) - len(written)
+    first = getattr(layer, "data_format", None) == "channels_first"
+    return 1 if first else -1

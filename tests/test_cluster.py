@@ -82,10 +82,10 @@ def test_cluster_keeps_zeros_and_variables():
         gaps = np.abs(old[old != 0][:, None] - values)
         chosen = values[gaps.argmin(axis=1)]
         np.testing.assert_allclose(kernel[kernel != 0], chosen)
-    with pytest.raises(ValueError, match="not sparse yet"):
-        ks.cluster(ks.sparsify(model, ks.Mask(), verbose=False))
     with pytest.raises(ValueError, match="from 2 to 65535"):
         ks.cluster(model, 1)
+    with pytest.raises(ValueError, match="Expected a plain model"):
+        ks.cluster(ks.sparsify(model, ks.Mask(), verbose=False))
 
 
 def test_gzip_of_files_shrinks(tmp_path):

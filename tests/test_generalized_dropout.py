@@ -164,6 +164,12 @@ def test_mixed_precision(policy):
 
 
 def test_wrong_arguments():
-    for wrong in ({"alpha": 0}, {"beta": -1}, {"initial": 0}, {"initial": 2}):
+    for wrong in (
+        {"alpha": 0},
+        {"beta": -1},
+        {"initial": 0},
+        {"initial": 2},
+        {"threshold": 5.0},
+    ):
         with pytest.raises(ValueError, match="`alpha` and `beta` above 0"):
             GeneralizedDropout(**wrong)

@@ -224,3 +224,40 @@ def test_refusals():
     model.compile("sgd", "mse")
     with pytest.raises(ValueError, match="GroupLasso"):
         model.fit(x, y, verbose=0, callbacks=[GroupLasso()])
+
+
+class Interrupt(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        raise KeyboardInterrupt
+
+
+def test_two_callbacks_add_up_and_an_interrupted_one_ends_with_compile():
+    data = (arrays(8, 4), np.zeros((8, 2)))
+
+    def fitted(*callbacks):
+        keras.utils.set_random_seed(0)
+        model = functional(
+            (4,),
+            lambda x: layers.Dense(2, name="end")(
+                layers.Dense(3, "relu", name="a")(x)
+            ),
+        )
+        before = model.get_weights()
+        model.compile("sgd", lambda y, p: 0.0 * keras.ops.sum(p))
+        model.fit(*data, batch_size=8, verbose=0, callbacks=[*callbacks])
+        return before[0], model.get_weights()[0], model
+
+    old, small, _ = fitted(GroupLasso(1.0))
+    _, smaller, _ = fitted(GroupLasso(1.0), GroupLasso(1.0))
+    norms, both = (np.sqrt(np.square(w).sum(0)) for w in (old, smaller))
+    once = np.sqrt(np.square(small).sum(0))
+    np.testing.assert_allclose(norms - both, 2 * (norms - once), rtol=1e-4)
+
+    model = fitted()[2]
+    before = model.get_weights()
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*data, verbose=0, callbacks=[GroupLasso(1.0), Interrupt()])
+    model.set_weights(before)
+    model.compile("sgd", lambda y, p: 0.0 * keras.ops.sum(p))
+    model.fit(*data, epochs=3, verbose=0)
+    np.testing.assert_array_equal(model.get_weights()[0], before[0])

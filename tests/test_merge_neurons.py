@@ -206,7 +206,15 @@ def test_what_cannot_be_merged_is_named():
     with pytest.raises(ValueError, match="Leave it out"):
         merge_neurons(model, 1, where="squashed")
     plain = two_layers("relu")
-    for wrong in ("knee", 1.0, -1, {"hidden": 0.5}):
+    for wrong in (
+        "knee",
+        1.0,
+        -1,
+        True,
+        {},
+        {"hidden": 0.5},
+        {"hidden": "mode"},
+    ):
         with pytest.raises(ValueError, match="`remove` to be a number"):
             merge_neurons(plain, wrong)
     with pytest.raises(ValueError, match="which has 6"):
@@ -254,3 +262,40 @@ def test_on_digits_it_beats_cutting(tmp_path):
     for rule in ("mode", "foot"):
         units = merge_neurons(small, rule, verbose=False).layers[0].units
         assert 1 <= units < 30
+
+
+def test_a_batch_normalization_of_several_layers_is_folded_once():
+    def body(x):
+        parts = [layers.Dense(n, "relu", name=f"part{n}")(x) for n in (3, 4)]
+        x = layers.BatchNormalization()(layers.Concatenate()(parts))
+        return layers.Dense(2, name="end")(x)
+
+    model = functional((5,), body)
+    jitter(model)
+    for remove in (0, {"part3": 0}, {"part3": 0, "part4": 0}):
+        small = merge_neurons(model, remove, verbose=False)
+        same(model, small, arrays(8, 5))
+
+
+def test_rules_where_saliencies_tie_and_neurons_that_nobody_reads():
+    rng = np.random.default_rng(0)
+    basis, _ = np.linalg.qr(rng.normal(size=(20, 20)))
+    kernel = np.concatenate([basis, basis[:, :1] * (1 + 1e-7)], axis=1)
+    outgoing = np.ones((21, 3))
+    outgoing[4] = 0.0
+    squared = squared_distances(kernel, np.zeros(21))
+    costs = saliency(squared, outgoing)
+    assert np.isfinite(costs[~np.eye(21, dtype=bool)]).all()
+    found = merges(squared, outgoing)
+    assert 1 <= cut_off("mode", costs, found) <= 20
+
+
+def test_a_share_is_rounded():
+    model = functional(
+        (4,),
+        lambda x: layers.Dense(2, name="end")(
+            layers.Dense(100, "relu", name="hidden")(x)
+        ),
+    )
+    small = merge_neurons(model, 0.29, verbose=False)
+    assert small.get_layer("hidden").units == 71

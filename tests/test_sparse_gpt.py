@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import keras_sparse as ks
-from keras_sparse.sparse_gpt import reconstruct
+from keras_sparse.sparse_gpt import _hessian, _weights, reconstruct
 
 L = keras.layers
 
@@ -24,10 +24,45 @@ def test_a_diagonal_hessian_leaves_the_others_as_they_are():
     assert (reconstruct(w, strong, 0.5, damping=0.0)[0] != 0).all()
 
 
-def test_an_input_that_is_always_zero_loses_its_weights():
-    found = reconstruct(np.ones((3, 2)), np.diag([1.0, 0.0, 2.0]), 0.1)
-    assert found[1].tolist() == [0.0, 0.0]
-    assert np.count_nonzero(found) == 4
+def test_weights_of_silent_inputs_go_first_and_the_number_stays_exact():
+    w = np.arange(1.0, 7.0).reshape(3, 2)
+    hessian = np.diag([1.0, 0.0, 2.0])
+    for share, zeros in ((0.0, 0), (0.2, 1), (1 / 3, 2), (0.5, 3)):
+        found = reconstruct(w, hessian, share)
+        assert np.count_nonzero(found == 0) == zeros
+        assert np.count_nonzero(found[1] == 0) == min(zeros, 2)
+
+
+@pytest.mark.parametrize(
+    "make, shape, rows",
+    [
+        (
+            lambda: L.Conv2D(4, 2, data_format="channels_first"),
+            (3, 5, 5),
+            lambda x: np.lib.stride_tricks.sliding_window_view(
+                x, (2, 2), axis=(2, 3)
+            ).transpose(0, 2, 3, 4, 5, 1),
+        ),
+        (lambda: L.EinsumDense("abc,cd->adb", (6, 3)), (3, 5), lambda x: x),
+        (
+            lambda: L.EinsumDense("abc,cde->adbe", (2, 3, 4)),
+            (3, 5),
+            lambda x: x,
+        ),
+    ],
+)
+def test_the_hessian_is_that_of_the_inputs(make, shape, rows):
+    x = np.random.default_rng(0).normal(size=(7, *shape)).astype("float32")
+    model = keras.Sequential([keras.Input(shape), make()])
+    (weight,) = _weights(model, None, None)
+    try:
+        found = _hessian(model, weight, x)
+    except Exception as error:  # noqa: BLE001
+        if "NCHW" in str(error) or "NHWC" in str(error):
+            pytest.skip("TensorFlow has no such convolution on CPUs")
+        raise
+    wanted = rows(x).reshape(-1, len(found))
+    np.testing.assert_allclose(found, wanted.T @ wanted, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("block", [4, 7, 128])
@@ -137,6 +172,10 @@ def test_errors_leave_the_model_as_it_was():
         ks.sparse_gpt(model, 0.5, x, pattern=ks.patterns.channel())
     with pytest.raises(ValueError, match=r"\[0, 1\)"):
         ks.sparse_gpt(model, 1.0, x)
+    with pytest.raises(ValueError, match="without an example"):
+        ks.sparse_gpt(model, 0.5, x[:0])
+    with pytest.raises(ValueError, match="damping above 0"):
+        ks.sparse_gpt(model, 0.5, x, damping=0.0)
     with pytest.raises(ValueError, match="with none among those chosen"):
         ks.sparse_gpt(model, 0.5, x, where="depthwise")
     for now, then in zip(model.get_weights(), before, strict=True):

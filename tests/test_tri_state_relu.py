@@ -240,6 +240,7 @@ def test_mixed_precision(policy):
 def test_wrong_arguments():
     for wrong in (
         {"price": -1.0},
+        {"price": float("nan")},
         {"bimodal": -1.0},
         {"initial": 1.1},
         {"initial_depth": -0.1},

@@ -27,7 +27,8 @@ class GroupLasso(keras.callbacks.Callback):
     step is a part of the compiled training step, apart from the optimizer's
     momentum or scaling, like the weight decay of AdamW; it is not a part of
     the loss that `fit` reports. Adds `"zero_units"` to the logs of each
-    epoch.
+    epoch. After a `fit` that was interrupted, compile the model before one
+    without the callback.
 
     Args:
         strength: The penalty's factor, in units of the loss. Default: 1e-4.
@@ -93,7 +94,9 @@ class GroupLasso(keras.callbacks.Callback):
                 f"Expected a model with units for {type(self).__name__} to "
                 f"close. Received one with these groups: {found}"
             )
-        self._carrier = hang(self.model, self._units, self.strength)
+        self._carrier = hang(
+            self.model, self._units, self.strength, self.params
+        )
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if logs is not None:

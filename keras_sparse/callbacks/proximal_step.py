@@ -92,8 +92,10 @@ class ProximalStep:
     Args:
         units: What to shrink.
         strength: The penalty's factor.
-        model: The model whose optimizer tells the learning rate.
+        model: The model whose optimizer tells the learning rate. After
+            another `compile` the step does nothing.
         also: The constraint that the variable has already, if any.
+        fit: What tells one call of `fit` from another.
     """
 
     def __init__(
@@ -102,36 +104,38 @@ class ProximalStep:
         strength: float,
         model: keras.Model,
         also: Callable[[Any], Any] | None,
+        fit: Any,
     ) -> None:
         self.units, self.strength = units, strength
-        self.model, self.also = model, also
+        self.model, self.also, self.fit = model, also, fit
+        self.optimizer = model.optimizer
 
     def __call__(self, variable: Any) -> Any:
-        optimizer = self.model.optimizer
-        rate = ops.cast(optimizer.learning_rate, "float32")
-        # With gradient accumulation a step comes with every batch.
-        rate = rate / _surgery.accumulation(optimizer)
-        for each in self.units:
-            each.shrink(self.strength * rate)
+        if self.model.optimizer is self.optimizer:
+            rate = ops.cast(self.optimizer.learning_rate, "float32")
+            # With gradient accumulation a step comes with every batch.
+            rate = rate / _surgery.accumulation(self.optimizer)
+            for each in self.units:
+                each.shrink(self.strength * rate)
         value = ops.convert_to_tensor(variable)
         return value if self.also is None else self.also(value)
 
 
 def hang(
-    model: keras.Model, units: Sequence[UnitNorms], strength: float
+    model: keras.Model, units: Sequence[UnitNorms], strength: float, fit: Any
 ) -> keras.Variable:
     """Puts the step into the model's training; returns what it hangs on."""
     carrier = units[0].parts[0].variable
     also = carrier.constraint
-    if isinstance(also, ProximalStep):  # of a `fit` that was interrupted
-        also = also.also
-    carrier.constraint = ProximalStep(units, strength, model, also)
+    while isinstance(also, ProximalStep) and also.fit is not fit:
+        also = also.also  # of a `fit` that was interrupted
+    carrier.constraint = ProximalStep(units, strength, model, also, fit)
     model.make_train_function(force=True)
     return carrier
 
 
 def take_off(model: keras.Model, carrier: keras.Variable) -> None:
     """Takes the step out of the model's training again."""
-    if isinstance(carrier.constraint, ProximalStep):
+    while isinstance(carrier.constraint, ProximalStep):
         carrier.constraint = carrier.constraint.also
     model.train_function = None

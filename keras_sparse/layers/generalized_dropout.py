@@ -82,11 +82,12 @@ class GeneralizedDropout(StochasticScale):
         threshold: float = 0.1,
         **kwargs: Any,
     ) -> None:
-        if not (alpha > 0 and beta > 0 and 0 < initial <= 1):
+        shares = 0 < initial <= 1 and 0 <= threshold < 1
+        if not (alpha > 0 and beta > 0 and shares):
             raise ValueError(
-                "Expected `alpha` and `beta` above 0, and `initial` in "
-                f"(0, 1]. Received: alpha={alpha!r}, beta={beta!r}, "
-                f"initial={initial!r}."
+                "Expected `alpha` and `beta` above 0, `initial` in (0, 1] and "
+                f"`threshold` in [0, 1). Received: alpha={alpha!r}, "
+                f"beta={beta!r}, initial={initial!r}, threshold={threshold!r}."
             )
         super().__init__(**kwargs)
         self.prior = (alpha, beta)

@@ -86,7 +86,10 @@ class TriStateReLU(keras.layers.Layer):
         depth_bimodal = bimodal / 10 if depth_bimodal is None else depth_bimodal
         prices = (price, bimodal, depth_price, depth_bimodal)
         starts = (initial, initial_depth)
-        if min(prices) < 0 or not all(0 <= start <= 1 for start in starts):
+        if not (
+            all(each >= 0 for each in prices)
+            and all(0 <= start <= 1 for start in starts)
+        ):
             raise ValueError(
                 "Expected prices of 0 or more, and gates that start in "
                 f"[0, 1]. Received: price, bimodal, depth_price, "

@@ -62,8 +62,9 @@ def merge_neurons(
             Default: all that can be merged.
         exclude: Which of these to leave as they are.
         distance: Between incoming weights: `"euclidean"`, bias included, or
-            `"relative"`, the paper's heuristic: the difference of the weights
-            over their sum, plus the same of the biases.
+            `"relative"`, after the paper's heuristic: the difference of the
+            weights over their sum, plus the same of the biases (here both
+            are of neurons scaled alike).
         verbose: Whether to print what was merged and what could not be.
 
     Returns:
@@ -116,8 +117,9 @@ def merge_neurons(
                 ) from reason
             continue
         for fold in neurons.folds:
-            fold.apply(values)
-            dropped[id(fold.layer)] = None
+            if id(fold.layer) not in dropped:  # several layers may lead to it
+                fold.apply(values)
+                dropped[id(fold.layer)] = None
         gone = _merge(neurons, layer, remove, distance, values)
         kept[np.isin(found.unit_of, neurons.units[gone])] = False
         size = len(neurons.units)
@@ -161,7 +163,7 @@ def _number(remove: Any, layer: layers.Dense, size: int) -> int:
     if isinstance(remove, Mapping):
         number = remove[layer.name]
     else:
-        number = int(remove * size) if 0 < remove < 1 else int(remove)
+        number = round(remove * size) if 0 < remove < 1 else int(remove)
     if not 0 <= number < size:
         raise ValueError(
             f"Expected to remove fewer neurons than there are. Received "
@@ -193,11 +195,14 @@ def _check(remove: Any, distance: Any) -> None:
             f"Expected `distance` to be one of {DISTANCES}. Received: "
             f"{distance!r}."
         )
-    numbers = remove.values() if isinstance(remove, Mapping) else [remove]
-    for number in numbers:
+    in_map = isinstance(remove, Mapping)
+    for number in list(remove.values()) or [None] if in_map else [remove]:
         whole = isinstance(number, (int, np.integer)) and number >= 0
         share = isinstance(number, float) and 0 < number < 1
-        if not (whole or number in RULES or (share and number is remove)):
+        rule = isinstance(number, str) and number in RULES
+        if isinstance(number, bool) or not (
+            whole or (not in_map and (rule or share))
+        ):
             raise ValueError(
                 "Expected `remove` to be a number of neurons, a share in "
                 f"(0, 1), one of {RULES}, or a map from layer names to "

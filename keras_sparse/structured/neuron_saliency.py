@@ -66,7 +66,9 @@ def saliency(squared: NDArray, outgoing: NDArray) -> NDArray:
     Returns:
         An array of the shape of `squared`.
     """
-    return squared * np.square(outgoing).mean(axis=1)
+    apart = np.isfinite(squared)
+    costs = np.where(apart, squared, 0.0) * np.square(outgoing).mean(axis=1)
+    return np.where(apart, costs, np.inf)
 
 
 def merges(squared: NDArray, outgoing: NDArray) -> list[Merge]:
@@ -134,6 +136,10 @@ def _mode(values: NDArray) -> float:
     positive = values[values > 0]
     if not len(positive):
         return 0.0
-    counts, edges = np.histogram(np.log(positive), bins="fd")
+    logs = np.log(positive)
+    quarters = np.subtract(*np.percentile(logs, [75, 25]))
+    width = 2 * quarters / len(logs) ** (1 / 3)  # Freedman and Diaconis
+    bins = np.ptp(logs) / width if width > 0 else 1.0
+    counts, edges = np.histogram(logs, int(np.clip(bins, 1, len(logs))))
     fullest = int(counts.argmax())
     return float(np.exp(edges[fullest : fullest + 2].mean()))
