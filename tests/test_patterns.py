@@ -117,7 +117,11 @@ def test_channel_by_hand():
     assert patterns.channel()(score[0], 0.5).tolist() == [False, True, False]
 
 
-@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def named(pattern):
+    return getattr(pattern, "__name__", str(pattern))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=named)
 @given(SCORE, SPARSITY, SPARSITY)
 @settings(max_examples=40, deadline=None)
 def test_masks_are_nested_and_never_empty(pattern, score, a, b):
@@ -183,7 +187,7 @@ def test_channel_count_is_exact(score, sparsity, data):
     assert dropped == min(round(sparsity * len(slices)), len(slices) - 1)
 
 
-@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+@pytest.mark.parametrize("pattern", PATTERNS, ids=named)
 def test_bad_scores(pattern):
     score = distinct((4, 8))
     for sparsity in (1.0, -0.1, 90):
