@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,15 +31,17 @@ def compiler(
         optimizer = keras.optimizers.get(arguments.pop("optimizer", "rmsprop"))
         config = keras.optimizers.serialize(optimizer)
         return lambda each: each.compile(
-            optimizer=keras.optimizers.deserialize(config), **arguments
+            optimizer=keras.optimizers.deserialize(copy.deepcopy(config)),
+            **arguments,
         )
     if not model.compiled:
         raise ValueError(
             "Expected a compiled model, or `compile`. Received neither. Pass "
             "compile={'optimizer': 'adam', 'loss': ...}."
         )
+    # Some optimizers take entries out of the config they are made from.
     config = model.get_compile_config()
-    return lambda each: each.compile_from_config(config)
+    return lambda each: each.compile_from_config(copy.deepcopy(config))
 
 
 def without_names(config: Any) -> Any:
