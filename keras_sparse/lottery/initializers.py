@@ -30,6 +30,15 @@ NAMED: dict[str, Callable[[], keras.initializers.Initializer]] = {
     "signed_kaiming_constant": SignedKaimingConstant,
 }
 
+# Where Keras names an initializer otherwise than the weight.
+_NAMED_AFTER = {
+    "kernel": ("depthwise",),
+    "recurrent_kernel": ("recurrent",),
+    "depthwise_kernel": ("depthwise",),
+    "pointwise_kernel": ("pointwise",),
+    "reverse_embeddings": ("embeddings",),
+}
+
 Initializer: TypeAlias = "str | keras.initializers.Initializer"
 
 
@@ -38,7 +47,7 @@ def draw_weights(
     initializer: Initializer | None,
     seed: int,
 ) -> dict[int, NDArray]:
-    """Draws each weight of a model anew.
+    """Draws each trainable weight of a model anew.
 
     Args:
         weights: By position, from `find_weights`.
@@ -51,13 +60,23 @@ def draw_weights(
     """
     drawn = {}
     for index, (layer, slot) in weights.items():
+        owner, _ = slot.locate(layer)
         raw: Any = slot.weight(layer)
+        if not raw.trainable:
+            continue
         law = (
-            _own_initializer(layer, slot)
+            _own_initializer(owner, slot)
             if initializer is None
             else get_initializer(initializer)
         )
-        seeded = _seeded(law, slot, raw, derive_seed(seed, index))
+        config = dict(law.get_config())
+        if "seed" in config:
+            config["seed"] = derive_seed(seed, index)
+        if initializer is not None or isinstance(
+            owner, keras.layers.EinsumDense
+        ):
+            _tell_axes(config, slot, len(raw.shape))
+        seeded = type(law).from_config(config)
         value = seeded(tuple(raw.shape), dtype="float32")
         drawn[index] = _surgery.to_numpy(value).copy()
     return drawn
@@ -80,33 +99,22 @@ def get_initializer(initializer: Initializer) -> keras.initializers.Initializer:
 
 
 def _own_initializer(
-    layer: keras.layers.Layer, slot: Slot
+    owner: keras.layers.Layer, slot: Slot
 ) -> keras.initializers.Initializer:
-    owner, _ = slot.locate(layer)
-    name = f"{slot.path.split('.')[-1]}_initializer"
-    found = getattr(owner, name, None)
-    if isinstance(found, keras.initializers.Initializer):
-        return found
+    weight = slot.path.split(".")[-1]
+    for name in (weight, *_NAMED_AFTER.get(weight, ())):
+        found = getattr(owner, f"{name}_initializer", None)
+        if isinstance(found, keras.initializers.Initializer):
+            return found
     return keras.initializers.GlorotUniform()
 
 
-def _seeded(
-    initializer: keras.initializers.Initializer,
-    slot: Slot,
-    raw: keras.Variable,
-    seed: int,
-) -> keras.initializers.Initializer:
-    """The same law with another seed, where it has one.
+def _tell_axes(config: dict[str, Any], slot: Slot, rank: int) -> None:
+    """Has fans taken from the axes' meanings where the weight has no window.
 
-    Fans are taken from the axes' meanings where the weight has no window, for
     Keras would take the first axes of an einsum's kernel for one.
     """
-    config = dict(initializer.get_config())
-    if "seed" in config:
-        config["seed"] = seed
-    rank = len(raw.shape)
     if "input_axes" in config and config["input_axes"] is None and rank > 2:
         if len(slot.inputs) + len(slot.outputs) == rank:
             config["input_axes"] = list(slot.inputs)
             config["output_axes"] = list(slot.outputs)
-    return type(initializer).from_config(config)
