@@ -132,8 +132,9 @@ class Ticket:
             The same model, with the masked weights under a `Mask`.
 
         Raises:
-            ValueError: If the model is sparsified, or its weights are not of
-                the ticket's number and shapes. It is then unchanged.
+            ValueError: If the model is sparsified, its weights are not of the
+                ticket's number and shapes, or a mask is not of its weight's.
+                The model is then unchanged.
 
         Example:
 
@@ -200,6 +201,13 @@ class Ticket:
                 for variable in layer.weights
             }
         taken = {i for i, v in enumerate(variables) if id(v) not in kept}
+        for i in sorted(self.masks.keys() & taken):
+            if self.masks[i].shape != self.weights[i].shape:
+                raise ValueError(
+                    f"Expected masks of their weights' shapes. Received one "
+                    f"of {self.masks[i].shape} for {self.paths[i]}, which is "
+                    f"{self.weights[i].shape}. Make the ticket anew."
+                )
         different = [
             f"{variables[i].path} {tuple(variables[i].shape)} (the ticket's "
             f"{self.paths[i]} is {self.weights[i].shape})"
