@@ -23,7 +23,8 @@ def reinitialize(
 ) -> Ticket:
     """The same masks with fresh first weights.
 
-    Kernels and embeddings are drawn anew; biases and norms stay.
+    Kernels and embeddings are drawn anew; biases, norms and what is frozen in
+    `model` stay.
 
     Args:
         ticket: The ticket.

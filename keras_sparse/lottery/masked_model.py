@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from keras_sparse import _surgery, adapters
 from keras_sparse._sparse_layer import attached
-from keras_sparse._traversal import Filter, walk
+from keras_sparse._traversal import (
+    Filter,
+    choose,
+    layers_with_weights,
+    names,
+    walk,
+)
 from keras_sparse.adapters import Slot
 from keras_sparse.parametrizations.mask import Mask
 from keras_sparse.sparsify import parametrized, sparsify, strip
@@ -90,7 +96,7 @@ def as_array(variable: keras.Variable) -> NDArray:
 def masked_model(
     model: keras.Model, where: Filter | None, exclude: Filter | None
 ) -> Iterator[MaskedModel]:
-    """Puts masks of ones on the chosen weights; takes them off at the end.
+    """Puts masks of ones on the chosen trainable weights, for a while.
 
     An exception puts the weights back as they were. The model is not compiled
     afterwards if the fit in between was.
@@ -98,7 +104,10 @@ def masked_model(
     check_plain(model)
     variables = tuple(model.weights)
     before = [as_array(variable) for variable in variables]
-    sparsify(model, Mask(), where=where, exclude=exclude, verbose=False)
+    _check_trainable(model, where, exclude)
+    sparsify(
+        model, _mask_trainable, where=where, exclude=exclude, verbose=False
+    )
     try:
         yield MaskedModel(model, variables, find_masked(model, variables))
     except BaseException:
@@ -107,6 +116,33 @@ def masked_model(
             variable.assign(value)
         raise
     strip(model)
+
+
+def _mask_trainable(layer: keras.layers.Layer, name: str) -> Mask | None:
+    trainable = {slot.name for slot in _trainable_slots(layer)}
+    return Mask() if name in trainable else None
+
+
+def _trainable_slots(layer: keras.layers.Layer) -> list[Slot]:
+    return [
+        slot
+        for slot in adapters.slots_of(layer)
+        if getattr(slot.weight(layer), "trainable", True)
+    ]
+
+
+def _check_trainable(
+    model: keras.Model, where: Filter | None, exclude: Filter | None
+) -> None:
+    """Raises if the chosen layers are all frozen."""
+    layers, _ = layers_with_weights(model)
+    chosen = choose(layers, where, exclude)
+    if chosen and not any(map(_trainable_slots, chosen)):
+        raise ValueError(
+            "Expected a trainable weight to prune. Received layers that are "
+            f"all frozen: {names(chosen)}. Set `trainable` of those to prune, "
+            "then compile."
+        )
 
 
 def check_plain(model: keras.Model) -> None:
