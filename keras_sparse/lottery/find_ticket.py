@@ -116,7 +116,8 @@ def find_ticket(
     `model.compile_from_config` from what the model was compiled with. Pass a
     callable where losses or metrics cannot be serialized, or where the model
     has a `compile` of its own. Callbacks come from `callbacks` for the same
-    reason.
+    reason. A frozen layer (`trainable=False`) stays dense and keeps its
+    weights, in controls too.
 
     Args:
         model: A built, plain model, or a callable that makes one.
@@ -137,7 +138,8 @@ def find_ticket(
             `"learning_rate"` keeps the trained ones. The learning rate
             schedule goes back in both cases.
         rewind_step: Step of the dense training to go back to. Each round then
-            ends at the step at which that did.
+            ends at the step at which that did, or up to one execution later
+            where `steps_per_execution` does not divide an epoch's steps.
         initializer: For the chosen weights, see `reinitialize`. Default: what
             they are.
         where: Which layers to prune, as in `keras_sparse.sparsify`.
@@ -162,9 +164,10 @@ def find_ticket(
         A `TicketSearch`.
 
     Raises:
-        ValueError: If the model is sparse already, an argument is not one of
-            the above, weights have diverged, or the checkpoint is another
-            search's. The model is then as it was before.
+        ValueError: If the model is sparse already or all frozen, an argument
+            is not one of the above, weights have diverged, or the checkpoint
+            is another search's or has more rounds. The model's weights are
+            then as they were; its optimizer may be another.
 
     Reference:
         [Frankle and Carbin, 2019](https://arxiv.org/abs/1803.03635);
@@ -188,17 +191,17 @@ def find_ticket(
     if not isinstance(model, keras.Model):
         keras.utils.set_random_seed(seed)
         model = model()
+    rate = check_sparsity(rate, "a rate")
     trainer = Trainer(compiler(model, compile), fit, callbacks, test_data, seed)
     with masked_model(model, where, exclude) as masked:
         if scope == "global":
-            shares = dict.fromkeys(masked.masked, check_sparsity(rate, "rate"))
+            shares = dict.fromkeys(masked.masked, rate)
             next_masks = by_global_rate(rate)
         else:
             last = rate / 2 if output_rate is None else output_rate
-            shares = by_path(masked.masked, rate, rates, "rates", last)
+            named = by_path(masked.masked, rate, rates, "rates", last)
+            shares = {i: check_sparsity(r, "a rate") for i, r in named.items()}
             next_masks = by_rate(shares)
-        for share in shares.values():
-            check_sparsity(share, "a rate")
         plan = {
             **trainer.describe(model),
             "shapes": [list(v.shape) for v in masked.variables],

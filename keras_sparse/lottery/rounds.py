@@ -134,9 +134,18 @@ def run_rounds(
 
     Returns:
         The state; the model has the weights of the last training.
+
+    Raises:
+        ValueError: If the checkpoint is another search's, or has more rounds.
     """
     path = None if checkpoint is None else check_archive_path(checkpoint)
     state = _restore(path, plan, masked.masked)
+    if state is not None and len(state.rounds) > rounds + 1:
+        raise ValueError(
+            f"Expected {str(path)!r} to hold at most {rounds} rounds, as "
+            f"asked. Received {len(state.rounds) - 1}. Pass "
+            f"rounds={len(state.rounds) - 1}, or name another path."
+        )
     if state is None:
         ones = masks_of_ones(masked.masked)
         removed = {i: np.zeros(m.shape, np.uint8) for i, m in ones.items()}

@@ -19,7 +19,12 @@ from keras_sparse.lottery.next_masks import (
     by_rate,
 )
 from keras_sparse.lottery.rounds import Round, check_rounds, run_rounds
-from keras_sparse.lottery.training import Callbacks, Fit, Trainer
+from keras_sparse.lottery.training import (
+    Callbacks,
+    Fit,
+    Trainer,
+    check_no_callbacks,
+)
 from keras_sparse.selection import check_sparsity
 
 Number = float | Mapping[str, float]
@@ -64,7 +69,8 @@ def train_prune_finetune(
     Every round compiles the model anew: the optimizer's memory and its
     learning rate schedule start over, while the weights are kept. Units that
     pruning has cut off are counted in each round;
-    `keras_sparse.structured.shrink` takes them out.
+    `keras_sparse.structured.shrink` takes them out. A frozen layer
+    (`trainable=False`) stays dense.
 
     Args:
         model: A built, plain model, or a callable that makes one.
@@ -96,8 +102,9 @@ def train_prune_finetune(
 
     Raises:
         ValueError: If both `rate` and `q` are given, one is out of range or
-            names no weight, the model is sparse already, or the checkpoint is
-            another run's. The model is then as it was before.
+            names no weight, the model is sparse already or all frozen, or the
+            checkpoint is another run's or has more rounds. The model's
+            weights are then as they were; its optimizer may be another.
 
     Reference:
         [Han et al., 2015](https://arxiv.org/abs/1506.02626), section 3.
@@ -114,6 +121,7 @@ def train_prune_finetune(
     [1.0, 0.5, 0.25]
     """
     check_rounds(rounds)
+    check_no_callbacks(finetune or {})
     if rate is not None and q is not None:
         raise ValueError(
             "Expected `rate` or `q`. Received both. The one takes a share, "
@@ -129,7 +137,7 @@ def train_prune_finetune(
             **trainer.describe(model),
             "shapes": [list(v.shape) for v in masked.variables],
             "rate" if q is None else "q": [list(n) for n in numbers.items()],
-            "learning_rate_factor": learning_rate_factor,
+            "learning_rate_factor": float(learning_rate_factor),
             "finetune": {k: str(v) for k, v in (finetune or {}).items()},
         }
         state = run_rounds(
@@ -152,7 +160,7 @@ def _rule(
     masked: Mapping[int, Masked], rate: Number | None, q: Number | None
 ) -> tuple[dict[int, float], NextMasks]:
     if q is not None:
-        qs = _numbers(masked, q, "q")
+        qs = {i: float(n) for i, n in _numbers(masked, q, "q").items()}
         if min(qs.values()) < 0:
             raise ValueError(
                 "Expected `q`, 0 or more, of standard deviations. "
@@ -160,8 +168,7 @@ def _rule(
             )
         return qs, by_deviation(qs)
     rates = _numbers(masked, 0.3 if rate is None else rate, "rate")
-    for each in rates.values():
-        check_sparsity(each, "`rate`")
+    rates = {i: check_sparsity(r, "`rate`") for i, r in rates.items()}
     return rates, by_rate(rates)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from keras_sparse import _surgery
 from keras_sparse._compiling import Compiler, without_names
 from keras_sparse.callbacks.seed_each_epoch import SeedEachEpoch
+from keras_sparse.lottery.compile_config import describe_compiling
 from keras_sparse.lottery.learning_rate import adjust_learning_rate
 from keras_sparse.lottery.masked_model import MaskedModel
 
@@ -88,12 +89,8 @@ class Trainer:
     seed: int
 
     def __post_init__(self) -> None:
-        if not callable(self.fit) and "callbacks" in self.fit:
-            raise ValueError(
-                "Expected the callbacks in `callbacks`, a callable that makes "
-                "new ones for each training. Received them in `fit`. Pass "
-                "callbacks=lambda: [...]."
-            )
+        if not callable(self.fit):
+            check_no_callbacks(self.fit)
 
     def train(
         self,
@@ -127,6 +124,7 @@ class Trainer:
         adjust_learning_rate(model.optimizer, start, factor)
         given = self.fit() if callable(self.fit) else self.fit
         arguments = {**given, **(overrides or {})}
+        check_no_callbacks(arguments)
         if snapshot:
             _check_snapshot(snapshot, model)
         watch = _Watch(
@@ -151,7 +149,9 @@ class Trainer:
         if snapshot and watch.snapshot is None:
             raise ValueError(
                 f"Expected `rewind_step` to be a step of the training. "
-                f"Received {snapshot}; the training has {watch.steps}."
+                f"Received {snapshot}; the training has {watch.steps}, seen in "
+                f"executions of {model.steps_per_execution} batches (an "
+                "epoch's last may be less): see steps_per_execution."
             )
         test = self._test(model)
         best_test = {}
@@ -177,7 +177,7 @@ class Trainer:
         self.compile_model(model)
         given = {} if callable(self.fit) else self.fit
         described = {
-            "optimizer": keras.optimizers.serialize(model.optimizer),
+            **describe_compiling(model),
             "fit": {
                 name: value
                 for name, value in sorted(given.items())
@@ -206,6 +206,15 @@ class Trainer:
         else:
             logs = model.evaluate(self.test_data, verbose=0, return_dict=True)
         return {name: float(value) for name, value in logs.items()}
+
+
+def check_no_callbacks(arguments: Mapping[str, Any]) -> None:
+    """Raises if arguments of `fit` hold callbacks, which remember things."""
+    if "callbacks" in arguments:
+        raise ValueError(
+            "Expected callbacks in `callbacks`, a callable that makes new "
+            "ones for each training. Received them in arguments of `fit`."
+        )
 
 
 def derive_seed(*numbers: int) -> int:
@@ -248,7 +257,12 @@ class _Watch(keras.callbacks.Callback):
         # since the last execution of an epoch may be shorter than the others.
         seen = self._epoch_start + batch + 1
         counted = self.start + seen // self._accumulation
-        due = self.snapshot is None and counted == self.snapshot_at
+        # A step that loss scaling skips is counted here and is none.
+        due = (
+            self.snapshot_at is not None
+            and self.snapshot is None
+            and self.steps < self.snapshot_at <= counted
+        )
         over = self.stop is not None and counted >= self.stop
         if due or over:
             self._read_steps()
