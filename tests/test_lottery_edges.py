@@ -233,6 +233,9 @@ def test_frozen_layers_stay_dense_and_keep_their_weights():
         search(model)
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="torch has no executions"
+)
 def test_executions_that_do_not_divide_an_epoch():
     with pytest.raises(ValueError, match="executions of 4 batches"):
         search(
