@@ -15,8 +15,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sparse._straight_through import straight_through
-
 # Sigmoid fit of the KL divergence to the log-uniform prior, per weight.
 # Molchanov et al., 2017, equation 14.
 K1, K2, K3 = 0.63576, 1.87320, 1.48695
@@ -107,20 +105,9 @@ def families() -> types.SimpleNamespace:
 
     @tfd.RegisterKL(tfd.Normal, Relevance)
     def _to_relevance(q: Any, p: Any, name: str | None = None) -> Any:
-        return relevance_kl(q.loc, q.scale)
+        return 0.5 * keras.ops.log1p(keras.ops.square(q.loc / q.scale))
 
     return types.SimpleNamespace(LogUniform=LogUniform, Relevance=Relevance)
-
-
-def relevance_kl(loc: Any, scale: Any) -> Any:
-    """0.5 log(1 + loc^2 / scale^2), with the gradient in its shortest form."""
-    square, variance = keras.ops.square(loc), keras.ops.square(scale)
-    slope = loc / (variance + square)
-    return straight_through(
-        0.5 * keras.ops.log1p(square / variance),
-        (loc, slope),
-        (scale, -slope * (loc / scale)),
-    )
 
 
 def fitted_kl(ratio: Any) -> Any:

@@ -163,10 +163,7 @@ class Gaussian(PerExample, Parametrization):
         return keras.random.normal(shape, dtype="float32", seed=self.noise)
 
     def variance(self, w: Any) -> Any | None:
-        if not self._is_local:
-            return None
-        # In the words of the KL divergence, so that the graph does it once.
-        return keras.ops.square(keras.ops.exp(0.5 * self._log_sigma2()))
+        return keras.ops.exp(self._log_sigma2()) if self._is_local else None
 
     def call(self, w: Any, training: bool | None = None) -> Any:
         if not (is_noisy(training) and self.trainable):
