@@ -1,4 +1,4 @@
-"""Sparse training on JAX and torch, each in a process of its own."""
+"""What trains on TensorFlow trains on JAX and torch, each in a process."""
 
 import os
 import pathlib
@@ -7,14 +7,16 @@ import sys
 
 import pytest
 
-SCRIPT = pathlib.Path(__file__).with_name("run_sparse_training_on_backend.py")
+HERE = pathlib.Path(__file__).parent
+SCRIPTS = ("run_sparse_training_on_backend.py", "run_compact_on_backend.py")
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_sparse_training(backend):
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_backend(script, backend):
     pytest.importorskip(backend, reason=f"{backend} is not installed")
     done = subprocess.run(
-        [sys.executable, str(SCRIPT)],
+        [sys.executable, str(HERE / script)],
         env={**os.environ, "KERAS_BACKEND": backend},
         capture_output=True,
         text=True,
