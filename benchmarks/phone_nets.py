@@ -58,15 +58,15 @@ def mobilenet(keras):
     return keras.Model(inputs, layers.Dense(10)(x))
 
 
-def dense_layers(keras):
-    """784-1024-1024-10."""
+def dense_layers(keras, width):
+    """784-width-width-10."""
     layers = keras.layers
     return keras.Sequential(
         [
             keras.Input((28, 28, 1)),
             layers.Flatten(),
-            layers.Dense(1024, "relu"),
-            layers.Dense(1024, "relu"),
+            layers.Dense(width, "relu"),
+            layers.Dense(width, "relu"),
             layers.Dense(10),
         ]
     )
@@ -149,7 +149,7 @@ def files_of(part, data, epochs, options):
             },
         )
     elif part == "blocks":
-        model = train(dense_layers(keras), data, first)
+        model = train(dense_layers(keras, options.width), data, first)
         yield "dense", model, {}
         # A fully connected kernel is transposed in the file: 1x4 there.
         pattern = ks.patterns.block((4, 1))
@@ -208,7 +208,9 @@ def measure(part, options):
             paths.append(path)
             rows.append(
                 {
-                    "part": part,
+                    "part": f"{part} {options.width}"
+                    if part == "blocks"
+                    else part,
                     "data": data.name,
                     "epochs": list(epochs),
                     "seed": options.seed,
@@ -252,6 +254,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=EPOCHS)
     parser.add_argument("--epochs", type=int, nargs=2, help="before, after")
+    parser.add_argument("--width", type=int, default=1024, help="of `blocks`")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.75])
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from keras_sparse import _surgery
 
-if TYPE_CHECKING:
-    from keras_sparse.parametrizations.learned_threshold import (
-        LearnedThreshold,
-    )
+
+class Member(Protocol):
+    """A threshold that pays for the density of its weight."""
+
+    stays_dense: bool
+    raw: Any
+
+    def density(self, w: Any) -> Any:
+        """Share of the weight `w` that is not zero, by its law."""
 
 
 @dataclasses.dataclass(eq=False)
 class SharedBudget:
     """Weights with one budget, and what each costs where it is dense."""
 
-    members: Sequence[LearnedThreshold]
+    members: Sequence[Member]
     costs: Sequence[float]
 
-    def payer(self) -> LearnedThreshold:
+    def payer(self) -> Member:
         """The one whose penalty is that of all."""
         return next(each for each in self.members if not each.stays_dense)
 
-    def density(self, asking: LearnedThreshold, w: Any) -> Any:
+    def density(self, asking: Member, w: Any) -> Any:
         """What is left of the cost, by the law; `w` is the asking one's."""
         total = sum(self.costs)
         density: Any = 0.0

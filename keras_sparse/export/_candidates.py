@@ -11,8 +11,6 @@ from typing import Any
 
 from keras_sparse.export.sparse_file import SparseFile, encode
 
-SPARSE = (None, "storage", "fast", "auto")
-OBJECTIVES = ("bytes", "gzip", "latency")
 _MARGIN = 0.95  # a larger file has to be this much faster to be chosen
 
 
