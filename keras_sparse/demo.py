@@ -15,6 +15,7 @@ import rich.console
 import rich.table
 
 from keras_sparse import _surgery, allocations, datasets, schedules
+from keras_sparse._atomic import atomic_path
 from keras_sparse.callbacks import Prune, SparsityLogger
 from keras_sparse.export import (
     BenchmarkResult,
@@ -221,7 +222,8 @@ def _plot(
     by_layer.invert_yaxis()
     by_layer.set(xlabel="weights left, %", xlim=(0, 100))
     path = folder / "sparsity.png"
-    figure.savefig(path, dpi=120)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)
     return path
 
 

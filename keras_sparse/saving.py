@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import collections
+import math
 import os
 from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_sparse._atomic import atomic_path, check_writable
 from keras_sparse._sparse_layer import attached
@@ -49,13 +51,21 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
     lost = lost_on_reload(model)
     if lost:
         raise ValueError(remedy_for_reload(model, lost))
-    with atomic_path(check_writable(path)) as temporary:
-        named = temporary.with_suffix(".keras")  # the only ending Keras takes
-        try:
-            model.save(named)
-            os.replace(named, temporary)
-        finally:
-            named.unlink(missing_ok=True)
+    with atomic_path(check_writable(path), _bytes(model)) as temporary:
+        # Of a link it has the other name, and Keras takes but one ending.
+        named = temporary.with_name("model.keras")
+        model.save(named)
+        os.replace(named, temporary)
+
+
+def _bytes(model: keras.Model) -> int:
+    """What the variables take, the optimizer's too."""
+    optimizer = getattr(model, "optimizer", None)
+    variables = [*model.variables, *(optimizer.variables if optimizer else [])]
+    return sum(
+        math.prod(each.shape) * np.dtype(each.dtype).itemsize
+        for each in variables
+    )
 
 
 def lost_on_reload(model: keras.Model) -> list[str]:

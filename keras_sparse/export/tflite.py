@@ -153,7 +153,7 @@ def export_tflite(
         io_dtype=io_dtype,
     )
     allowed = TOLERANCES[quantize] if tolerance is None else tolerance
-    with atomic_path(target) as temporary:
+    with atomic_path(target, len(content)) as temporary:
 
         def test(file: SparseFile) -> Verdict:
             temporary.write_bytes(file.content)

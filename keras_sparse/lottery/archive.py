@@ -53,7 +53,8 @@ def write_archive(
             stored = np.packbits(array) if packed else array
             arrays[f"{group}.{index}"] = stored
         header["groups"][group] = shapes
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+    needed = sum(each.nbytes for each in arrays.values())
+    with atomic_path(path, needed) as temporary, open(temporary, "wb") as file:
         np.savez(file, header=np.array(json.dumps(header)), **arrays)
 
 

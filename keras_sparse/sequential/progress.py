@@ -68,5 +68,9 @@ class Progress:
             "weights": len(weights),
         }
         arrays = {f"w{i}": weight for i, weight in enumerate(weights)}
-        with atomic_path(self.path) as temporary, open(temporary, "wb") as file:
+        needed = sum(weight.nbytes for weight in weights)
+        with (
+            atomic_path(self.path, needed) as temporary,
+            open(temporary, "wb") as file,
+        ):
             np.savez(file, state=np.array(json.dumps(state)), **arrays)
