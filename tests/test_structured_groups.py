@@ -349,20 +349,6 @@ def test_token_mixing_keeps_the_channels_of_the_other_axis():
     assert kinds(model) == [(8, "embed")]
 
 
-def test_ignored_layers_keep_their_channels():
-    model = keras.Sequential(
-        [
-            keras.Input((3,)),
-            layers.Dense(4, name="a"),
-            layers.Dense(5, name="b"),
-            layers.Dense(2),
-        ]
-    )
-    assert kinds(model, ignored="a$") == [(5, "b")]
-    with pytest.raises(ValueError, match="`ignored` to match"):
-        groups(model, ignored="nothing")
-
-
 def test_models_without_a_graph_are_refused():
     class Free(keras.Model):
         def call(self, inputs):

@@ -50,8 +50,9 @@ def test_taylor_takes_batches_and_the_compiled_loss():
     model.compile(loss="mse")
     batch = (np.array([[1.0, 1.0]]), np.array([[0.0]]))
     (once,) = score(model, "taylor", data=batch)
-    (twice,) = score(model, "taylor", data=[batch, batch, batch])
-    np.testing.assert_allclose(once, twice)
+    for times in (2, 3):
+        (again,) = score(model, "taylor", data=[batch] * times)
+        np.testing.assert_allclose(once, again)
 
 
 def test_activation_is_the_energy_that_readers_draw():
@@ -61,6 +62,27 @@ def test_activation_is_the_energy_that_readers_draw():
     np.testing.assert_allclose(
         given, np.sqrt([49 / 2 * 144, 1 / 2 * 4]), rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("importance", ["taylor", "activation"])
+def test_batches_of_a_dataset_count_as_the_arrays_do(importance):
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 2)), rng.normal(size=(64, 1))
+    x, y = x.astype("float32"), y.astype("float32")
+    given = (x, y) if importance == "taylor" else x
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(32)
+    options = {"loss": "mse"} if importance == "taylor" else {}
+    (arrays,) = score(two_layers(), importance, data=given, **options)
+    (dataset,) = score(two_layers(), importance, data=batches, **options)
+    np.testing.assert_allclose(dataset, arrays, rtol=1e-5)
+
+
+@pytest.mark.parametrize("importance", ["taylor", "activation"])
+def test_data_that_is_none_of_these(importance):
+    with pytest.raises(ValueError, match="Received: int"):
+        score(two_layers(), importance, data=3, loss="mse")
 
 
 def test_activation_sees_inside_nested_models():

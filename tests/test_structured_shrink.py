@@ -350,20 +350,6 @@ def test_round_to_leaves_multiples():
     assert small.count_params() <= 0.7 * model.count_params()
 
 
-def test_ignored_layers_keep_their_width():
-    model = keras.Sequential(
-        [
-            keras.Input((4,)),
-            layers.Dense(8, name="a"),
-            layers.Dense(8, name="b"),
-            layers.Dense(2),
-        ]
-    )
-    small = shrink(model, 0.3, ignored="a$")
-    assert small.get_layer("a").units == 8
-    assert small.get_layer("b").units < 8
-
-
 def test_trainable_flags_and_names_survive():
     model = functional((8, 8, 3), residual)
     model.layers[1].trainable = False

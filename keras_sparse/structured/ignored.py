@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 
-from keras_sparse import _traversal
+from keras_sparse import _surgery, _traversal
 from keras_sparse._sparse_layer import attached
 from keras_sparse.structured.tracing import Trace
 
@@ -15,12 +16,8 @@ def fix_ignored(
     trace: Trace, model: keras.Model, ignored: _traversal.Filter | None
 ) -> None:
     """Fixes what `ignored` names; refuses sparsified and quantized layers."""
-    layers = [
-        layer
-        for layer in trace.layers.values()
-        if isinstance(layer, keras.layers.Layer)
-    ]
-    for layer in _traversal.walk(model):
+    layers = list(_traversal.walk(model))
+    for layer in layers:
         if attached(layer):
             raise ValueError(
                 "Expected a plain model. Received one in which "
@@ -41,9 +38,18 @@ def fix_ignored(
     if ignored is None:
         return
     chosen = {
-        id(layer) for layer in _traversal.matching(layers, ignored, "ignored")
+        id(inside)
+        for layer in _traversal.matching(layers, ignored, "ignored")
+        for inside in _inside(layer)
     }
     held: list[Any] = [a for a in trace.axes.values() if id(a.layer) in chosen]
     for axis in held:
         if axis.role != "in":
             trace.fix(axis.ids, f"{axis.layer.name} is ignored")
+
+
+def _inside(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """The layer, and all that it holds at any depth."""
+    yield layer
+    for each in _surgery.sublayers(layer):
+        yield from _inside(each)

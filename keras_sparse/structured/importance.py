@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from keras_sparse import _surgery
 from keras_sparse._gradients import differentiate
+from keras_sparse.structured.batches import inputs_of, pairs_of
 from keras_sparse.structured.groups import Group, Groups
 from keras_sparse.structured.replay import mean_squares
 from keras_sparse.structured.tracing import Axis
@@ -41,7 +42,8 @@ def scores(
         found: Its groups.
         values: Its weights.
         importance: One of `NAMES`, or a callable from a group to an array.
-        data: For `"taylor"` (x, y) or batches of it; for `"activation"` x.
+        data: For `"taylor"` (x, y) or batches of it; for `"activation"` x
+            or batches of it.
         loss: For `"taylor"`; the compiled loss if not given.
         normalize: Whether to divide by the mean of each group.
 
@@ -136,7 +138,7 @@ def _taylor(
     loss = _loss_of(model, loss)
     total = np.zeros(found.trace.count)
     batches = 0
-    for x, y in _pairs(data):
+    for x, y in pairs_of(data, _BATCH):
         tensors = [_surgery.read(variable) for variable in variables]
 
         def of(tensors: list[Any], x: Any = x, y: Any = y) -> Any:
@@ -174,23 +176,6 @@ def _loss_of(model: keras.Model, loss: Any) -> Callable:
     )
 
 
-def _pairs(data: Any) -> Iterator[tuple[Any, Any]]:
-    if not isinstance(data, (tuple, list)) or len(data) != 2:
-        if isinstance(data, Iterable) and not isinstance(data, np.ndarray):
-            for batch in data:
-                yield batch[0], batch[1]
-            return
-        raise ValueError(
-            "Expected data=(x, y), or batches of such pairs. Received: "
-            f"{type(data).__name__}."
-        )
-    x, y = data
-    size = len(keras.tree.flatten(x)[0])
-    for start in range(0, size, _BATCH):
-        part = slice(start, start + _BATCH)
-        yield keras.tree.map_structure(lambda a, p=part: a[p], (x, y))
-
-
 def _activation(found: Groups, values: Values, data: Any) -> NDArray:
     """Root of the energy that readers draw from a unit.
 
@@ -202,7 +187,8 @@ def _activation(found: Groups, values: Values, data: Any) -> NDArray:
     for axis in found.trace.axes.values():
         if axis.role == "in":
             by_layer.setdefault(id(axis.layer), []).append(axis)
-    for call, signal, squares in mean_squares(found.trace, data, _BATCH):
+    batches = inputs_of(data, _BATCH)
+    for call, signal, squares in mean_squares(found.trace, batches):
         units = found.unit_of[signal.ids]
         for axis in by_layer.get(id(call.operation), []):
             read = found.unit_of[axis.ids]

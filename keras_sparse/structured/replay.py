@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -15,44 +15,44 @@ from keras_sparse.structured.tracing import Trace
 
 
 def mean_squares(
-    trace: Trace, data: Any, batch_size: int
+    trace: Trace, batches: Iterable[Any]
 ) -> Iterator[tuple[Call, Signal, NDArray]]:
     """Mean square of each channel that a call reads, over data.
 
     Args:
         trace: What `follow` found out about the model.
-        data: An array, or arrays in the structure of the model's inputs.
-        batch_size: How many samples run at once.
+        batches: Inputs, each an array or arrays in the structure of the
+            model's inputs.
 
     Yields:
         The call, the signal that it reads, and one number for each channel.
     """
-    arrays = [np.asarray(each) for each in keras.tree.flatten(data)]
-    if len(arrays) != len(trace.starts):
-        raise ValueError(
-            f"Expected data for {len(trace.starts)} inputs. Received "
-            f"{len(arrays)} arrays."
-        )
     totals: dict[tuple[int, int], NDArray] = {}
     calls = {}
-    size = len(arrays[0])
-    for start in range(0, size, batch_size):
-        parts = [each[start : start + batch_size] for each in arrays]
-        for number, call, signal, tensor in _run(trace, parts):
+    size = 0
+    for batch in batches:
+        arrays = keras.tree.flatten(batch)
+        if len(arrays) != len(trace.starts):
+            raise ValueError(
+                f"Expected data for {len(trace.starts)} inputs. Received "
+                f"{len(arrays)} arrays."
+            )
+        size += len(arrays[0])
+        for number, call, signal, tensor in _run(trace, arrays):
             key = (number, id(signal))
             others = tuple(
                 a for a in range(len(signal.shape)) if a != signal.axis
             )
             values = _surgery.to_numpy(tensor).astype("float64")
-            squares = np.square(values).mean(axis=others) * len(values) / size
+            squares = np.square(values).mean(axis=others) * len(values)
             totals[key] = totals.get(key, 0.0) + squares
             calls[key] = (call, signal)
     for key, squares in totals.items():
-        yield *calls[key], squares
+        yield *calls[key], squares / size
 
 
 def _run(
-    trace: Trace, inputs: list[NDArray]
+    trace: Trace, inputs: list[Any]
 ) -> Iterator[tuple[int, Call, Signal, Any]]:
     last = {
         id(signal): number
