@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from keras_sparse import _surgery, adapters
+from keras_sparse._layout import laid_out_like
 from keras_sparse._penalty import hang_penalty
 from keras_sparse.adapters import Slot
 from keras_sparse.parametrizations.parametrization import Parametrization
@@ -172,7 +173,8 @@ def build_parametrization(
     if not parametrization.built:
         kind = type(parametrization).__name__.lower()
         parametrization.name = f"{slot.name.replace('.', '_')}_{kind}"
-        parametrization.build(tuple(raw.shape))
+        with laid_out_like(raw):
+            parametrization.build(tuple(raw.shape))
 
 
 def effective(layer: keras.layers.Layer, each: Attached) -> Any:

@@ -133,6 +133,11 @@ def creation_scope(path: str, beside: keras.Variable) -> Iterator[None]:
         yield
 
 
+def layout_of(variable: keras.Variable) -> Any:
+    """How a `keras.distribution` lays the variable out, if there is one."""
+    return variable._layout
+
+
 def is_training(layer: keras.layers.Layer) -> bool:
     """Whether the layer is being called for training; only within `call`."""
     return bool(layer._get_call_context().get_value("training"))

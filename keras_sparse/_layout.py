@@ -1,0 +1,51 @@
+"""Variables that lie on devices as the weight they belong to."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from keras_sparse import _surgery
+
+
+class LayoutLike:
+    """What Keras asks a `keras.distribution` while it creates variables.
+
+    New variables of the shape of one that is there are sharded as it is, all
+    others are replicated, so that no map from paths to layouts need know of
+    either.
+
+    Args:
+        variable: The variable to follow, which has a layout.
+    """
+
+    def __init__(self, variable: keras.Variable) -> None:
+        self.variable = variable
+
+    def get_variable_layout(self, variable: keras.Variable) -> Any:
+        if variable.shape == self.variable.shape:
+            return _surgery.layout_of(self.variable)
+        from jax import sharding
+
+        mesh = self.variable.value.sharding.mesh
+        return sharding.NamedSharding(mesh, sharding.PartitionSpec())
+
+    def get_tensor_layout(self, path: str) -> None:
+        """No output of a layer is moved."""
+
+
+@contextlib.contextmanager
+def laid_out_like(variable: keras.Variable) -> Iterator[None]:
+    """While entered, new variables are on the devices of this one."""
+    before = keras.distribution.distribution()
+    on_devices = _surgery.layout_of(variable) is not None
+    keras.distribution.set_distribution(
+        LayoutLike(variable) if on_devices else None
+    )
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(before)
