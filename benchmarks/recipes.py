@@ -18,7 +18,10 @@ import statistics
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
-RESULTS = pathlib.Path(__file__).parent / "results"
+RESULTS = pathlib.Path(
+    os.environ.get("KERAS_SPARSE_RESULTS")
+    or pathlib.Path(__file__).parent / "results"
+)
 BATCH = 128
 EPOCHS = {"lenet300": 20, "lenet5": 8}
 
@@ -76,7 +79,7 @@ def record(benchmark, row):
         "machine": f"{processor()}, {os.cpu_count()} cores",
         "versions": {p: importlib.metadata.version(p) for p in packages},
     }
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     with open(RESULTS / f"{benchmark}.jsonl", "a") as file:
         file.write(json.dumps(row) + "\n")
     return row
