@@ -44,9 +44,19 @@ def read(variable: keras.Variable) -> Any:
 
 
 def to_numpy(value: Any) -> np.ndarray:
-    """A tensor as an array to read from, without a copy where that works."""
+    """A tensor as an array to read from, without a copy where that works.
+
+    Where processes of JAX hold parts of it, each gets all: all have to ask.
+    """
     if keras.backend.backend() == "tensorflow":
         return np.asarray(value)
+    if not (
+        getattr(value, "is_fully_addressable", True)
+        or value.is_fully_replicated
+    ):
+        from jax.experimental import multihost_utils
+
+        return multihost_utils.process_allgather(value, tiled=True)
     return keras.ops.convert_to_numpy(value)
 
 

@@ -228,10 +228,8 @@ class Prune(keras.callbacks.Callback):
             pattern=self.pattern,
             allocation=self.allocation,
         )
-        found = [weight.mask.mask for weight in self._weights.values()]
-        kept = sum(
-            np.count_nonzero(keras.ops.convert_to_numpy(mask)) for mask in found
-        )
+        found = [weight.mask.mask.value for weight in self._weights.values()]
+        kept = sum(np.count_nonzero(_surgery.to_numpy(mask)) for mask in found)
         # A rounding for each weight.
         difference = sum(mask.sum() for mask in wanted.values()) - kept
         return bool(abs(difference) <= len(found))

@@ -46,7 +46,7 @@ def measured_sparsity(
     logs: dict[str, float] = {}
     zeros = total = 0
     for path, weight in _weights(model):
-        value = keras.ops.convert_to_numpy(weight)
+        value = _surgery.to_numpy(weight)
         here = int(value.size - np.count_nonzero(value))
         zeros, total = zeros + here, total + value.size
         if per_layer:
