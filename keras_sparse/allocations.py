@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_sparse.selection import check_no_nan, check_sparsity, kth_smallest
+from keras_sparse._histogram import chunks
+from keras_sparse._smallest_counts import smallest_counts
+from keras_sparse.selection import check_no_nan, check_sparsity
 
 Arrays = Mapping[str, Any]
 Allocation = Callable[..., dict[str, float]]
@@ -71,14 +73,14 @@ def global_(
         [Lee et al., 2019](https://arxiv.org/abs/1810.02340), algorithm 1.
     """
     arrays = _scores(weights, scores)
-    sizes = {path: array.size for path, array in arrays.items()}
+    sizes = {path: math.prod(np.shape(w)) for path, w in weights.items()}
     total = sum(sizes.values())
     budget = round(check_sparsity(sparsity) * total)
     budget = min(budget, total - len(sizes))
     full: dict[str, int] = {}
     while True:
-        rest = {p: array for p, array in arrays.items() if p not in full}
-        zeros = _smallest_counts(rest, budget - sum(full.values()))
+        rest = [path for path in weights if path not in full]
+        zeros = smallest_counts(arrays, rest, budget - sum(full.values()))
         emptied = {p: sizes[p] - 1 for p in rest if zeros[p] == sizes[p]}
         if not emptied:
             zeros |= full
@@ -174,8 +176,11 @@ class std_threshold:
         for path, w in weights.items():
             w = np.asarray(w)
             check_no_nan(w, f"weight {path!r}")
-            threshold = qs.get(path, 0.0) * float(np.std(w, dtype=np.float64))
-            below = int(np.count_nonzero(np.abs(w) < threshold))
+            threshold = qs.get(path, 0.0) * _deviation(w)
+            below = sum(
+                int(np.count_nonzero(np.abs(chunk) < threshold))
+                for chunk in chunks([w], w.dtype)
+            )
             shares[path] = min(below, w.size - 1) / w.size
         return shares
 
@@ -262,32 +267,26 @@ def get(allocation: Any) -> Allocation:
     return allocation if takes_scores else _Unscored(allocation)
 
 
-def _scores(weights: Arrays, scores: Arrays | None) -> dict[str, NDArray]:
-    """The scores as arrays, in the order of the weights and without NaN."""
+def _deviation(w: NDArray) -> float:
+    """The standard deviation of all entries, a cacheful at a time."""
+    mean = w.mean(dtype=np.float64)
+    squares = [
+        np.square(chunk - mean).sum()
+        for chunk in chunks([w], np.dtype(np.float64))
+    ]
+    return math.sqrt(sum(squares) / w.size)
+
+
+def _scores(weights: Arrays, scores: Arrays | None) -> Arrays:
+    """The scores, one for each weight."""
     if scores is None:
-        scores = {path: np.abs(np.asarray(w)) for path, w in weights.items()}
+        return {path: np.abs(np.asarray(w)) for path, w in weights.items()}
     if scores.keys() != weights.keys():
         raise ValueError(
             f"Expected one score for each weight of {list(weights)}. "
             f"Received: {list(scores)}. Compute a score for every path."
         )
-    arrays = {path: np.asarray(scores[path]) for path in weights}
-    for path, array in arrays.items():
-        check_no_nan(array, f"the score of {path!r}")
-    return arrays
-
-
-def _smallest_counts(arrays: Mapping[str, NDArray], k: int) -> dict[str, int]:
-    """How many of the k smallest entries of all arrays each array holds."""
-    if k == 0:
-        return dict.fromkeys(arrays, 0)
-    dtype = np.result_type(np.float32, *arrays.values())
-    threshold = dtype.type(kth_smallest(arrays.values(), k))
-    below = [np.count_nonzero(a < threshold) for a in arrays.values()]
-    tied = [np.count_nonzero(a == threshold) for a in arrays.values()]
-    shared = (k - sum(below)) * np.cumsum(tied) // sum(tied)
-    zeros = np.add(below, np.diff(shared, prepend=0))
-    return dict(zip(arrays, zeros.tolist(), strict=True))
+    return scores
 
 
 def _check_paths(named: Iterable[str], weights: Arrays) -> None:

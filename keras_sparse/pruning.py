@@ -1,9 +1,8 @@
-"""Masks from score x pattern x allocation, and pruning after training."""
+"""Masks on models, and pruning after training."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import keras
@@ -16,18 +15,17 @@ from keras_sparse import (
     patterns,
     scores,
 )
+from keras_sparse._histogram import CHUNK
+from keras_sparse._masks import Allocation, Pattern, Score, compute_masks
 from keras_sparse._signals import SIGNALS
 from keras_sparse._sparse_layer import Attached, attached
+from keras_sparse._threads import map_pieces
 from keras_sparse._traversal import Filter, choose, walk
-from keras_sparse.adapters import Slot
 from keras_sparse.parametrizations.mask import Mask
 from keras_sparse.parametrizations.parametrization import Parametrization
 from keras_sparse.selection import check_sparsity
 from keras_sparse.sparsify import parametrized, sparsify, strip
 
-Score = Callable[..., NDArray]
-Pattern = Callable[[NDArray, float], NDArray]
-Allocation = Callable[..., Mapping[str, float]] | Mapping[str, float]
 ParametrizationT = TypeVar("ParametrizationT", bound=Parametrization)
 
 
@@ -38,11 +36,22 @@ class MaskedWeight(NamedTuple):
     mask: Mask
 
     def value(self) -> NDArray:
-        """What a score sees: dormant weights count only straight-through."""
-        value = _surgery.to_numpy(_surgery.read(self.each.raw))
+        """What a score sees: dormant weights count only straight-through.
+
+        Returns:
+            An array to read from, until the weight changes.
+        """
+        value = _surgery.to_numpy(_surgery.read(self.each.raw)).view()
+        value.flags.writeable = False
         if self.mask.straight_through:
             return value
-        return value * _surgery.to_numpy(self.mask.mask.value)
+        kept = self.kept()
+        # As a rule they are zero already: that spares a copy.
+        return value if _is_zero_outside(value, kept) else value * kept
+
+    def kept(self) -> NDArray[np.bool_]:
+        """The mask as booleans."""
+        return _surgery.to_numpy(self.mask.mask.value).astype(bool)
 
 
 def masked_weights(
@@ -93,48 +102,6 @@ def parametrized_weights(
     return found
 
 
-def compute_masks(
-    weights: Mapping[str, NDArray],
-    slots: Mapping[str, Slot],
-    sparsity: float,
-    *,
-    score: Score = scores.magnitude,
-    pattern: Pattern = patterns.unstructured,
-    allocation: Allocation = allocations.uniform,
-    gradients: Mapping[str, NDArray] | None = None,
-) -> dict[str, NDArray]:
-    """Masks for all weights at an overall sparsity.
-
-    Args:
-        weights: Map from path to weight.
-        slots: Map from path to the slot, which says what the axes mean.
-        sparsity: Overall fraction of zeros in [0, 1).
-        score: From (weight, gradient) to an array of its shape; the smallest
-            go first.
-        pattern: From (score, sparsity) to a boolean mask.
-        allocation: From (weights, sparsity) to the sparsity of each, or a map
-            from path to sparsity.
-        gradients: Map from path to gradient, for scores that need it.
-
-    Returns:
-        Map from path to a boolean mask, true where the weight stays.
-    """
-    scored = {
-        path: score(w, None if gradients is None else gradients[path])
-        for path, w in weights.items()
-    }
-    shares = allocations.get(allocation)(weights, sparsity, scores=scored)
-    masks = {}
-    for path, each in scored.items():
-        if shares[path] == 0.0:
-            masks[path] = np.ones(each.shape, bool)
-        else:
-            masks[path] = _in_channel_order(
-                each, slots[path], pattern, shares[path]
-            )
-    return masks
-
-
 def update_masks(
     model: keras.Model,
     weights: Mapping[str, MaskedWeight],
@@ -180,14 +147,14 @@ def update_masks(
         gradients=gradients,
     )
     optimizer = getattr(model, "optimizer", None)
-    for path, (each, mask) in weights.items():
-        if mask.keep_zeros:
-            masks[path] &= _surgery.to_numpy(mask.mask.value).astype(bool)
-        mask.set_mask(masks[path])
-        if not mask.straight_through:
-            keep = keras.ops.cast(mask.mask, each.raw.dtype)
-            for variable in (each.raw, *_slots(optimizer, each.raw)):
-                variable.assign(variable * keras.ops.cast(keep, variable.dtype))
+    for path, weight in weights.items():
+        before, kept = weight.kept(), masks.pop(path)
+        if weight.mask.keep_zeros:
+            kept &= before
+        if np.any(kept > before):
+            _zero_masked(weight, optimizer)  # before they are let in
+        weight.mask.set_mask(kept)
+        _zero_masked(weight, optimizer)
 
 
 def prune(
@@ -260,22 +227,28 @@ def prune(
     return model
 
 
-def _in_channel_order(
-    score: NDArray, slot: Slot, pattern: Pattern, sparsity: float
-) -> NDArray:
-    """Applies a pattern with inputs before outputs and outputs last."""
-    rank = score.ndim
-    inputs = [axis % rank for axis in slot.inputs if -axis <= rank]
-    outputs = [axis % rank for axis in slot.outputs if -axis <= rank]
-    window = [a for a in range(rank) if a not in inputs + outputs]
-    order = window + inputs + outputs
-    arranged = score.transpose(order)
-    shape = [score.shape[axis] for axis in window]
-    for axes in (inputs, outputs):
-        if axes:
-            shape.append(math.prod(score.shape[axis] for axis in axes))
-    mask = pattern(arranged.reshape(shape), sparsity)
-    return mask.reshape(arranged.shape).transpose(np.argsort(order))
+def _is_zero_outside(value: NDArray, kept: NDArray) -> bool:
+    """Whether no entry is other than zero where it is not kept."""
+    value, kept = value.reshape(-1), kept.reshape(-1)
+
+    def check(start: int, stop: int) -> bool:
+        for i in range(start, stop, CHUNK):
+            piece = slice(i, min(i + CHUNK, stop))
+            if np.any((value[piece] != 0) > kept[piece]):
+                return False
+        return True
+
+    return all(map_pieces(check, value.size))
+
+
+def _zero_masked(weight: MaskedWeight, optimizer: Any) -> None:
+    """Zeros a weight under a hard mask and its slots where it is masked."""
+    each, mask = weight
+    if mask.straight_through:
+        return
+    keep = keras.ops.cast(mask.mask, each.raw.dtype)
+    for variable in (each.raw, *_slots(optimizer, each.raw)):
+        variable.assign(variable * keras.ops.cast(keep, variable.dtype))
 
 
 def _slots(optimizer: Any, variable: keras.Variable) -> list[keras.Variable]:

@@ -1,29 +1,30 @@
 """Exact selection of the smallest scores, in bounded extra memory.
 
 Among many scores a sample brackets the answer, one pass gathers what lies
-inside, and that little is partitioned. Among fewer, or where scores tie, a
-histogram counts the leading bits of every score, which order floats; the bin
-that holds the k-th smallest is counted again on its next bits, until no bits
-are left. Nothing large is sorted, copied or concatenated.
+inside, and that little is partitioned. Among fewer, or where scores tie, it is
+found by histograms. Nothing large is sorted, copied or concatenated.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Scores looked at at once: the temporaries of a chunk stay in cache.
-_CHUNK = 2**16
+from keras_sparse._histogram import CHUNK, chunks, select_by_histogram
+from keras_sparse._threads import map_pieces
+
+Result = TypeVar("Result")
+
+# One entry of so many is in the sample. Odd, so that the sample of a matrix
+# is not one of a few columns.
+_STRIDE = 129
 # Up to here one partition is faster than the histograms. It is not worth
 # more: many ties, as in weights that are sparse already, slow it tenfold.
-_SAMPLE = 2**15
 _SMALL = 2**12
 # From here on a sample pays that brackets the answer before the one pass.
 _LARGE = 2**18
-# Bits counted at once. 4096 counts stay in the first-level cache; 16 bits
-# save a fifth above a million scores and cost tenfold at ten thousand.
-_DIGIT = 12
 
 
 def check_sparsity(sparsity: Any, name: str = "sparsity") -> float:
@@ -91,11 +92,64 @@ def check_no_nan(score: NDArray, name: str = "score") -> None:
         )
 
 
-def kth_smallest(arrays: Iterable[Any], k: int) -> float:
+class Split(NamedTuple):
+    """Where several arrays are cut in two, at an entry of one of them.
+
+    Attributes:
+        threshold: The entry.
+        below: For each array the number of entries that are smaller.
+        until: For each array the number that are smaller or equal.
+    """
+
+    threshold: float
+    below: list[int]
+    until: list[int]
+
+
+def split_at(arrays: Collection[Any], k: int) -> Split:
+    """Cuts several arrays, taken together, at their k-th smallest entry.
+
+    Extra memory is a few percent of what the arrays take. They are gone
+    through several times, one by one, and may be made anew each time.
+
+    Args:
+        arrays: As for `kth_smallest`.
+        k: As for `kth_smallest`.
+
+    Raises:
+        ValueError: If `k` is out of range or an entry is NaN.
+
+    Example:
+
+    >>> split_at([np.array([3.0, 1.0]), np.array([[2.0], [9.0]])], k=2)
+    Split(threshold=2.0, below=[1, 0], until=[1, 1])
+    """
+    sample, total, dtype = _sample(arrays)
+    if not 1 <= k <= total:
+        raise ValueError(
+            f"Expected a rank k from 1 to the number of entries, {total}. "
+            f"Received: k={k}."
+        )
+    if total >= _LARGE:
+        found = _sample_select(arrays, k, total, sample)
+        if found is not None:
+            return found
+    else:
+        for chunk in chunks(arrays, dtype):
+            check_no_nan(chunk)
+    if total <= _SMALL:
+        pooled = np.concatenate(list(chunks(arrays, dtype)))
+        pooled.partition(k - 1)
+        threshold = float(pooled[k - 1])
+    else:
+        threshold = select_by_histogram(arrays, k, dtype)
+    return _split(arrays, threshold, dtype)
+
+
+def kth_smallest(arrays: Collection[Any], k: int) -> float:
     """The exact k-th smallest entry of several arrays taken together.
 
-    Extra memory is a few MB, whatever the number of entries. Infinities and
-    negative entries are ordered as usual.
+    Infinities and negative entries are ordered as usual.
 
     Args:
         arrays: Arrays of numbers, of any shapes. They are compared as
@@ -113,25 +167,7 @@ def kth_smallest(arrays: Iterable[Any], k: int) -> float:
     >>> kth_smallest([np.array([3.0, 1.0]), np.array([[2.0], [9.0]])], k=2)
     2.0
     """
-    arrays = [np.asarray(array) for array in arrays]
-    total = sum(array.size for array in arrays)
-    if not 1 <= k <= total:
-        raise ValueError(
-            f"Expected a rank k from 1 to the number of entries, {total}. "
-            f"Received: k={k}."
-        )
-    dtype = np.result_type(np.float32, *arrays)
-    for chunk in _chunks(arrays, dtype):
-        check_no_nan(chunk)
-    if total <= _SMALL:
-        pooled = np.concatenate(list(_chunks(arrays, dtype)))
-        pooled.partition(k - 1)
-        return float(pooled[k - 1])
-    if total >= _LARGE:
-        found = _sample_select(arrays, k, total, dtype)
-        if found is not None:
-            return found
-    return _histogram_select(arrays, k, dtype)
+    return split_at(arrays, k).threshold
 
 
 def smallest_mask(score: Any, zeros: int) -> NDArray[np.bool_]:
@@ -166,95 +202,99 @@ def smallest_mask(score: Any, zeros: int) -> NDArray[np.bool_]:
     if zeros == 0:
         check_no_nan(flat)
         return np.ones(score.shape, bool)
-    threshold = kth_smallest([flat], zeros)
+    threshold, _, (until,) = split_at([flat], zeros)
     keep = flat > threshold
-    surplus = flat.size - np.count_nonzero(keep) - zeros
+    surplus = until - zeros
     start = flat.size
     while surplus:  # Keep the last ones of the entries tied at the threshold.
-        start, stop = max(start - _CHUNK, 0), start
+        start, stop = max(start - CHUNK, 0), start
         tied = np.flatnonzero(flat[start:stop] == threshold)[-surplus:]
         keep[start + tied] = True
         surplus -= tied.size
     return keep.reshape(score.shape)
 
 
-def _chunks(arrays: Sequence[NDArray], dtype: np.dtype) -> Iterator[NDArray]:
-    """The entries of all arrays, a cacheful at a time, as `dtype`."""
+def _sample(arrays: Iterable[Any]) -> tuple[NDArray, int, np.dtype]:
+    """A sample of the entries, their number, and a dtype to compare them in."""
+    parts, total, dtype = [], 0, np.dtype(np.float32)
     for array in arrays:
-        flat = array.ravel(order="K")
-        for start in range(0, flat.size, _CHUNK):
-            yield flat[start : start + _CHUNK].astype(dtype, copy=False)
+        flat = np.ravel(array, order="K")
+        parts.append(flat[-total % _STRIDE :: _STRIDE].copy())
+        total += flat.size
+        dtype = np.result_type(dtype, flat)
+    sample = np.concatenate([np.empty(0, dtype), *parts], dtype=dtype)
+    return sample, total, dtype
 
 
 def _sample_select(
-    arrays: Sequence[NDArray], k: int, total: int, dtype: np.dtype
-) -> float | None:
-    """The k-th smallest entry by one pass, or `None` where luck is out.
+    arrays: Iterable[Any], k: int, total: int, sample: NDArray
+) -> Split | None:
+    """The split after one pass, or `None` where luck is out.
 
-    A sample brackets the answer; only what lies inside is gathered and
+    The sample brackets the answer; only what lies inside is gathered and
     partitioned (Floyd and Rivest, "Expected time bounds for selection", 1975).
     """
-    step = -(-total // _SAMPLE)
-    sample = np.sort(
-        np.concatenate(
-            [a.ravel(order="K")[::step].astype(dtype) for a in arrays]
-        )
-    )
-    place = k * sample.size / total
-    margin = 5 * np.sqrt(sample.size) / 2  # five standard deviations or more
-    low, high = sample[
-        np.clip([place - margin, place + margin], 0, sample.size - 1).astype(
-            int
-        )
-    ]
-    until_low = 0
-    inside = []
-    for chunk in _chunks(arrays, dtype):
+    place = k / total * sample.size
+    # Five standard deviations, and a few entries near an end.
+    margin = 5 * math.sqrt(place * (1 - k / total)) + 5
+    first, last = math.floor(place - margin), math.ceil(place + margin)
+    sample.partition([max(first, 0), min(last, sample.size - 1)])
+    low = sample[first] if first >= 0 else -np.inf
+    high = sample[last] if last < sample.size else np.inf
+
+    def gather(chunk: NDArray) -> tuple[int, NDArray]:
+        check_no_nan(chunk)
         above = chunk > low
-        until_low += chunk.size - np.count_nonzero(above)
+        until_low = chunk.size - np.count_nonzero(above)
         above &= chunk < high
-        inside.append(chunk[above])
+        return until_low, chunk[above]
+
+    until_low, inside = [], []
+    for array in arrays:
+        gathered = _map_chunks(gather, array, sample.dtype)
+        until_low.append(sum(count for count, _ in gathered))
+        parts = [part for _, part in gathered]
+        inside.append(np.concatenate([np.empty(0, sample.dtype), *parts]))
     between = np.concatenate(inside)
-    rank = k - until_low
+    rank = k - sum(until_low)
     if 1 <= rank <= between.size:
         between.partition(rank - 1)
-        return float(between[rank - 1])
+        edge = float(between[rank - 1])
+        _, below, until = _split(inside, edge, sample.dtype)
+        return Split(
+            edge,
+            np.add(until_low, below).tolist(),
+            np.add(until_low, until).tolist(),
+        )
     # One of many entries that are equal, or outside the bracket.
-    edge = low if rank < 1 else high
-    below = until = 0
-    for chunk in _chunks(arrays, dtype):
-        below += np.count_nonzero(chunk < edge)
-        until += np.count_nonzero(chunk <= edge)
-    return float(edge) if below < k <= until else None
+    found = _split(arrays, float(low if rank < 1 else high), sample.dtype)
+    return found if sum(found.below) < k <= sum(found.until) else None
 
 
-def _histogram_select(
-    arrays: Sequence[NDArray], k: int, dtype: np.dtype
-) -> float:
-    """The k-th smallest entry, found a few of its bits at a time."""
-    unsigned = np.dtype(f"u{dtype.itemsize}")
-    whole = unknown = 8 * dtype.itemsize
-    known = 0  # The leading bits of the answer that are found already.
-    while unknown:
-        width = min(_DIGIT, unknown)
-        counts = np.zeros(2**width, np.int64)
-        for chunk in _chunks(arrays, dtype):
-            bits = chunk.view(unsigned)
-            if unknown < whole:
-                bits = bits[bits >> unknown == known] & (2**unknown - 1)
-            digits = (bits >> (unknown - width)).astype(np.intp)
-            counts += np.bincount(digits, minlength=2**width)
-        # Negative floats, sign bit 1, come first and in reverse.
-        order = np.arange(2**width)
-        if unknown == whole:
-            positive, negative = np.split(order, 2)
-            order = np.concatenate([negative[::-1], positive])
-        elif known >> (whole - unknown - 1):
-            order = order[::-1]
-        ranks = counts[order].cumsum()
-        place = np.searchsorted(ranks, k)
-        digit = int(order[place])
-        k -= int(ranks[place] - counts[digit])
-        known = known << width | digit
-        unknown -= width
-    return float(np.array(known, unsigned).view(dtype))
+def _split(arrays: Iterable[Any], threshold: float, dtype: np.dtype) -> Split:
+    """The split at an entry that is known."""
+
+    def count(chunk: NDArray) -> tuple[int, int]:
+        below = int(np.count_nonzero(chunk < threshold))
+        return below, below + int(np.count_nonzero(chunk == threshold))
+
+    below, until = [], []
+    for array in arrays:
+        counts = _map_chunks(count, array, dtype)
+        below.append(sum(pair[0] for pair in counts))
+        until.append(sum(pair[1] for pair in counts))
+    return Split(threshold, below, until)
+
+
+def _map_chunks(
+    function: Callable[[NDArray], Result], array: Any, dtype: np.dtype
+) -> list[Result]:
+    """What a function returns for each chunk, on several threads."""
+    flat = np.ravel(array, order="K")
+    pieces = map_pieces(
+        lambda start, stop: [
+            function(chunk) for chunk in chunks([flat[start:stop]], dtype)
+        ],
+        flat.size,
+    )
+    return [result for piece in pieces for result in piece]

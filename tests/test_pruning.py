@@ -137,3 +137,20 @@ def test_han_thresholds_follow_each_layers_deviation():
     model = one_layer([[-3.0], [-1.0], [1.0], [3.0]])
     ks.prune(model, 0.0, allocation=ks.allocations.std_threshold(1.0))
     assert model.get_weights()[0][:, 0].tolist() == [-3.0, 0.0, 0.0, 3.0]
+
+
+def test_weights_that_moved_while_masked_are_let_in_at_zero():
+    from keras_sparse.pruning import masked_weights, update_masks
+
+    model = ks.sparsify(
+        one_layer([[4.0], [3.0], [2.0], [1.0]]), ks.Mask(), verbose=False
+    )
+    weights = masked_weights(model)
+    (weight,) = weights.values()
+    update_masks(model, weights, 0.75)
+    weight.each.raw.assign([[4.0], [9.0], [9.0], [9.0]])  # as Muon might
+    # Their score is still 0, and of equal ones the last are let in.
+    assert weight.value().ravel().tolist() == [4.0, 0.0, 0.0, 0.0]
+    update_masks(model, weights, 0.5)
+    assert weight.kept().ravel().tolist() == [True, False, False, True]
+    assert model.get_weights()[0].ravel().tolist() == [4.0, 0.0, 0.0, 0.0]

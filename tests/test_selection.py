@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from keras_sparse import selection
+from keras_sparse import _histogram, _threads, selection
 
 SCORES = {
     "plain": [3.0, 1.0, 2.0, 5.0, 4.0],
@@ -21,7 +21,7 @@ SCORES = {
 
 def by_histogram(arrays, k):
     dtype = np.result_type(np.float32, *arrays)
-    return selection._histogram_select(arrays, k, dtype)
+    return _histogram.select_by_histogram(arrays, k, dtype)
 
 
 @pytest.mark.parametrize("select", [selection.kth_smallest, by_histogram])
@@ -67,6 +67,37 @@ def test_pooled_large_arrays_need_no_copy():
     tracemalloc.stop()
     assert found == expected[1_234_566]
     assert peak < 2**21  # A quarter of the 8 MB that the scores take.
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+@pytest.mark.parametrize("kind", ["normal", "sparse", "infinite", "equal"])
+def test_large_arrays_are_split_where_sorting_says(kind, cores, monkeypatch):
+    monkeypatch.setattr(_threads, "_cores", lambda: cores)
+    rng = np.random.default_rng(0)
+    arrays = [
+        rng.standard_normal(shape, np.float32)
+        for shape in [(900, 1000), (1, 1), (3, 333_333)]
+    ]
+    if kind == "equal":
+        arrays = [np.full_like(array, -0.5) for array in arrays]
+    elif kind != "normal":
+        arrays[0][arrays[0] < 1] = {"sparse": 0, "infinite": np.inf}[kind]
+    pooled = np.sort(np.concatenate([array.ravel() for array in arrays]))
+    for k in (1, 2, 5000, 951_000, pooled.size - 1, pooled.size):
+        threshold, below, until = selection.split_at(arrays, k)
+        assert threshold == pooled[k - 1]
+        assert below == [np.sum(array < threshold) for array in arrays]
+        assert until == [np.sum(array <= threshold) for array in arrays]
+        mask = selection.smallest_mask(arrays[2], k // 2)
+        assert np.sum(~mask) == k // 2
+
+
+def test_nan_is_found_by_every_thread(monkeypatch):
+    monkeypatch.setattr(_threads, "_cores", lambda: 3)
+    score = np.ones(1_500_000, np.float32)
+    score[-1] = np.nan
+    with pytest.raises(ValueError, match="NaN in 1 of"):
+        selection.smallest_mask(score, 1_000_000)
 
 
 def test_arrays_of_several_dtypes_are_compared_exactly():
