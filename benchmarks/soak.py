@@ -53,8 +53,9 @@ def soak(options):
         rest = Run(folder / "rest", options, epochs, kills=[])
         rest.go()
         dice = random.Random(options.seed)
-        moments = sorted(dice.sample(range(epochs - 1), options.restarts))
-        kills = [(epoch, dice.uniform(0, 1.1)) for epoch in moments]
+        # No two of neighbouring epochs, of which one kill could take both.
+        moments = sorted(dice.sample(range(epochs // 2 - 1), options.restarts))
+        kills = [(2 * moment, dice.uniform(0, 1.1)) for moment in moments]
         killed = Run(folder / "killed", options, epochs, kills)
         killed.go(expected=rest.states)
         same = {
@@ -139,7 +140,8 @@ class Run:
             for line in child.stdout:
                 event = json.loads(line) if line.startswith("{") else {}
                 self._note(event, expected)
-                if kills and event.get("ended", -1) >= kills[0][0]:
+                due = kills and event.get("ended", -1) >= kills[0][0]
+                if due and not killed:
                     time.sleep(kills.pop(0)[1] * event["seconds"])
                     child.kill()
                     killed = True
@@ -169,9 +171,9 @@ class Run:
         (life,) = self.lives
         kept = life[int(WARM_UP * len(life)) :]
         hours = np.array([event["at"] for event in kept]) / 3600
-        mib = np.array([event["mib"] for event in kept])
+        mib = [event["mib"] for event in kept]
         slope = np.polyfit(hours, mib, 1)[0] if len(kept) > 2 else float("nan")
-        return {"warm": mib[0], "end": mib[-1], "slope": slope}
+        return {"warm": mib[0], "end": mib[-1], "slope": float(slope)}
 
     def most_memory(self):
         return max(event["mib"] for life in self.lives for event in life)
@@ -186,7 +188,7 @@ def _epochs(folder, options):
     start = time.perf_counter() - begin - TRIAL * seconds
     left = 60 * options.minutes - (options.restarts + 3) * start
     epochs = int((left / seconds - 0.6 * options.restarts) / 2)
-    if epochs < options.restarts + 2:
+    if epochs < 2 * options.restarts + 4:
         raise ValueError(
             f"Expected minutes for {options.restarts} restarts, received "
             f"{options.minutes}: an epoch takes {seconds:.1f} s, a start "

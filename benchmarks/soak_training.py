@@ -79,6 +79,7 @@ def train(folder, options):
     model.fit(
         batches,
         epochs=options.epochs,
+        shuffle=False,  # which would draw an order of its own
         verbose=0,
         callbacks=[
             backup,
