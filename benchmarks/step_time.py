@@ -2,9 +2,13 @@
 
     python benchmarks/step_time.py            # every variant, interleaved
     python benchmarks/step_time.py --memory   # peak memory, a process each
+    python benchmarks/step_time.py --net mlp2048 --variants dense masked \\
+        --steps 8 --rounds 40                 # finely interleaved
+    python benchmarks/step_time.py --updates  # one mask update alone
 
 Each round times some steps of every variant in turn, inside one `fit`; the
-ratio is the median over rounds of variant / dense of the same round.
+ratio is the median over rounds of variant / dense of the same round, with its
+quartiles. Few steps in each of many rounds meet the same load of the machine.
 """
 
 from __future__ import annotations
@@ -109,33 +113,41 @@ def prepare(net, variant, batch=BATCH):
     return train
 
 
-def time_steps(net, batch, rounds):
+def reference_of(variant):
+    """The dense model that a variant is compared with."""
+    return "tfmot dense" if "tfmot" in variant else "dense"
+
+
+def time_steps(net, batch, rounds, variants, steps):
     """Prints and records milliseconds a step and the ratio to dense."""
-    trains = {variant: prepare(net, variant, batch) for variant in VARIANTS}
+    trains = {variant: prepare(net, variant, batch) for variant in variants}
     for train in trains.values():
         train(2)
-    seconds = {variant: [] for variant in VARIANTS}
+    seconds = {variant: [] for variant in variants}
     for _ in range(rounds):
         for variant, train in trains.items():
-            seconds[variant].append(train(STEPS[variant]))
-    for variant in VARIANTS:
-        reference = "tfmot dense" if "tfmot" in variant else "dense"
-        ratios = [
-            a / b
-            for a, b in zip(seconds[variant], seconds[reference], strict=True)
-        ]
+            seconds[variant].append(train(steps or STEPS[variant]))
+    for variant in variants:
+        dense = seconds[reference_of(variant)]
+        ratios = [a / b for a, b in zip(seconds[variant], dense, strict=True)]
+        quartiles = [ratios[0]] * 3
+        if rounds > 1:
+            quartiles = statistics.quantiles(ratios, method="inclusive")
+        low, middle, high = (round(ratio, 3) for ratio in quartiles)
         row = {
             "net": net,
             "batch": batch,
             "variant": variant,
             "ms": round(1e3 * statistics.median(seconds[variant]), 3),
-            "ratio": round(statistics.median(ratios), 3),
+            "ratio": middle,
+            "quartiles": [low, high],
             "rounds": rounds,
+            "steps": steps or STEPS[variant],
         }
         record(BENCHMARK, row)
         print(
             f"{net:8} batch {batch:4} {variant:22} {row['ms']:9.2f} ms "
-            f"{row['ratio']:6.3f} x dense",
+            f"{middle:6.3f} x dense ({low:.3f} to {high:.3f})",
             flush=True,
         )
 
@@ -171,9 +183,9 @@ def time_update():
         print(f"update, {name}: {nanoseconds:.2f} ns a weight ({size:,})")
 
 
-def memory(net):
+def memory(net, variants):
     """Prints the peak memory of a process that trains one variant."""
-    for variant in VARIANTS:
+    for variant in variants:
         command = [sys.executable, __file__, "--net", net, "--only", variant]
         peak = subprocess.run(
             command, capture_output=True, text=True, check=True
@@ -185,11 +197,19 @@ def memory(net):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--net", choices=SHAPES, nargs="*", default=[*SHAPES])
+    parser.add_argument(
+        "--variants", choices=VARIANTS, nargs="+", default=[*VARIANTS]
+    )
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, help="in each round")
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--updates", action="store_true")
     parser.add_argument("--only", choices=VARIANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
@@ -197,12 +217,25 @@ def main():
         usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(usage / 1024)
         return
-    for net in options.net:
-        if options.memory:
-            memory(net)
-        else:
-            time_steps(net, options.batch, options.rounds)
-    if not options.memory:
+    if options.memory:
+        for net in options.net:
+            memory(net, options.variants)
+        return
+    missing = {reference_of(v) for v in options.variants}.difference(
+        options.variants
+    )
+    if missing:
+        parser.error(f"compared with {missing}, which --variants leaves out")
+    if not options.updates:
+        for net in options.net:
+            time_steps(
+                net,
+                options.batch,
+                options.rounds,
+                options.variants,
+                options.steps,
+            )
+    if options.updates or options.variants == [*VARIANTS]:
         time_update()
 
 
