@@ -1,0 +1,176 @@
+"""Runs every benchmark, and prints the tables of README.md anew.
+
+    python benchmarks/run_all.py                      # hours
+    python benchmarks/run_all.py --only mnist_pruning file_sizes
+    python benchmarks/run_all.py --quick              # minutes, keeps nothing
+    python benchmarks/run_all.py --list
+
+The commands are those of README.md. Many skip what is recorded already: move
+`results` away to measure all anew. The quick form runs each script on a few
+made-up images in a tiny setting, to see that it still runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).parent
+NO_BENCHMARKS = {
+    "compact_tables.py",
+    "quick.py",
+    "recipes.py",
+    "run_all.py",
+    "soak_training.py",
+    "tables.py",
+    "timing_tables.py",
+}
+TINY = "--seeds 0 --epochs 1"
+QUICK = f"""
+    soak.py --epochs 5 --restarts 1 --images 1000
+    large_model.py --sizes 1M --steps 1 --no-export
+    other_pruners.py --part accepts --models nested
+    other_pruners.py --part accuracy --epochs 1
+    phone_nets.py --part mobilenet --epochs 1 1 --runs 5
+    phone_nets.py --part blocks --epochs 1 1 --runs 5 --width 128
+    phone_nets.py --part vgg --epochs 1 1 --runs 5
+    step_time.py --net mlp2048 --rounds 1 --steps 2
+    step_time.py --net convnet --memory --variants dense
+    bayes_step_time.py --nets lenet300 --rounds 1
+    method_step_time.py --widths 60 --rounds 1 --steps 3
+    mnist_pruning.py {TINY} --methods dense global tfmot --sparsities 0.9
+    accuracy_vs_sparsity.py {TINY} --sparsities 0.9
+    file_sizes.py --epochs 1 --sparsities 0.9
+    bayes_mnist.py {TINY} --prior ard
+    sequential.py {TINY} --net plain26 --starts -8
+    structured_bayes.py {TINY} --net lenet500 --method log_normal
+    lottery_mnist.py --seeds 0 --steps 20 --every 10 --rounds 1
+    lottery_transfer.py --width 2 --steps 20 --every 10 --rounds 1 --compare 1
+    edge_popup.py {TINY} --keeps 0.5
+    compact_mnist.py merge {TINY}
+    compact_mnist.py tri_state {TINY}
+    compact_mnist.py sal {TINY}
+    one_shot.py --nets lenet300 --seeds 0
+    smallest_file.py --seeds 0 --dense-epochs 1 --epochs 1 --tuning-epochs 1 \
+        --sparsities 0.9 --clusters 16 --limit 50
+    applications_shrink.py MobileNet --quick
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", nargs="+", metavar="SCRIPT")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), help="quick ones at a time"
+    )
+    parser.add_argument("--list", action="store_true", help="only print them")
+    options = parser.parse_args()
+    commands = quick_commands() if options.quick else full_commands()
+    if options.only:
+        names = {name.removesuffix(".py") for name in options.only}
+        commands = [each for each in commands if script_of(each) in names]
+    if options.list:
+        print("\n".join(commands))
+        return
+    failed = (run_quick if options.quick else run_full)(commands, options.jobs)
+    if failed:
+        sys.exit("Failed:\n" + "\n".join(failed))
+
+
+def full_commands():
+    """The commands that README.md names, in its order."""
+    lines = (HERE / "README.md").read_text().splitlines()
+    commands = [line.strip() for line in lines if line.startswith("    ")]
+    pattern = re.compile(r"([A-Z_0-9]+=\S+ )*python benchmarks/")
+    return [
+        each
+        for each in commands
+        if pattern.match(each)
+        and "--table" not in each
+        and script_of(each) + ".py" not in NO_BENCHMARKS
+    ]
+
+
+def quick_commands():
+    """One line or more for each script; all scripts have one."""
+    lines = [line.strip() for line in QUICK.strip().splitlines()]
+    scripts = {path.name for path in HERE.glob("*.py")} - NO_BENCHMARKS
+    missing = scripts - {line.split()[0] for line in lines}
+    if missing:
+        raise ValueError(
+            "Expected a quick form of every script, received none of "
+            f"{', '.join(sorted(missing))}. Add it to QUICK in run_all.py."
+        )
+    return [f"python benchmarks/quick.py {line}" for line in lines]
+
+
+def script_of(command):
+    """The name of the script that a command runs."""
+    return re.findall(r"([a-z_]+)\.py", command.replace("quick.py", ""))[0]
+
+
+def run_full(commands, _):
+    """Runs them in turn, then prints the tables; those that failed."""
+    failed = []
+    for command in commands:
+        print(f"\n$ {command}", flush=True)
+        if subprocess.run(command, shell=True, env=_environment()).returncode:
+            failed.append(command)
+    subprocess.run([sys.executable, str(HERE / "tables.py")], check=True)
+    return failed
+
+
+def run_quick(commands, jobs):
+    """Runs some at a time and keeps no results; those that failed."""
+    begin = time.perf_counter()
+    failed = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        concurrent.futures.ThreadPoolExecutor(jobs) as pool,
+    ):
+        runs = pool.map(lambda each: _try(each, folder), commands)
+        for command, (code, seconds, said) in zip(commands, runs, strict=True):
+            print(f"{seconds:5.0f} s  {command}", flush=True)
+            if code:
+                print(said[-4000:], flush=True)
+                failed.append(command)
+    print(f"{time.perf_counter() - begin:5.0f} s in all")
+    return failed
+
+
+def _try(command, folder):
+    """Its exit code, its seconds, and what it said."""
+    environment = _environment()
+    environment["KERAS_SPARSE_RESULTS"] = os.path.join(folder, "results")
+    begin = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *shlex.split(command)[1:]],
+        env=environment,
+        cwd=HERE.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return done.returncode, time.perf_counter() - begin, done.stdout
+
+
+def _environment():
+    """With this interpreter first, so that `python` is the same."""
+    path = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""The tables of what is timed in turns.
+
+    python benchmarks/timing_tables.py step_time
+    python benchmarks/timing_tables.py memory
+    python benchmarks/timing_tables.py updates
+    python benchmarks/timing_tables.py bayes_step_time
+    python benchmarks/timing_tables.py method_step_time
+
+All recorded runs count: medians, and the lowest and the highest ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+
+from recipes import recorded
+
+
+def steps(benchmark, net, variant):
+    """Ratios to dense, by net and variant."""
+    groups = {}
+    for row in recorded(benchmark):
+        if "ratio" in row:
+            groups.setdefault((row[net], row[variant]), []).append(row)
+    lines = [
+        f"| {net} | {variant} | ms a step | x dense | of runs |",
+        "|---|---|---|---|---|",
+    ]
+    for name, rows in sorted(groups.items(), key=lambda item: item[0][0]):
+        ratios = [row["ratio"] for row in rows]
+        time = statistics.median(row["ms"] for row in rows)
+        lines.append(
+            f"| {name[0]} | {name[1]} | {time:.1f} | {spread(ratios)} | "
+            f"{len(rows)} |"
+        )
+    return "\n".join(lines)
+
+
+def spread(ratios):
+    """The median, and between what it lies."""
+    middle = f"{statistics.median(ratios):.2f}"
+    low, high = f"{min(ratios):.2f}", f"{max(ratios):.2f}"
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def memory():
+    """Peaks of the last run of each variant."""
+    rows = {
+        (row["net"], row["variant"]): row["peak_mib"]
+        for row in recorded("step_time")
+        if "peak_mib" in row
+    }
+    lines = ["| net | peak of a process that trains 20 steps | MiB |"]
+    lines.append("|---|---|---|")
+    for (net, variant), peak in rows.items():
+        lines.append(f"| {net} | {variant} | {peak:.0f} |")
+    return "\n".join(lines)
+
+
+def updates():
+    """What one mask update takes."""
+    groups = {}
+    for row in recorded("step_time"):
+        if "update" in row:
+            name = row["update"], row["weights"]
+            groups.setdefault(name, []).append(row["ns_per_weight"])
+    lines = ["| mask update | weights | ns a weight | of runs |"]
+    lines.append("|---|---|---|---|")
+    for (allocation, weights), each in groups.items():
+        lines.append(
+            f"| {allocation} | {weights:,} | {spread(each)} | {len(each)} |"
+        )
+    return "\n".join(lines)
+
+
+TABLES = {
+    "step_time": lambda: steps("step_time", "net", "variant"),
+    "memory": memory,
+    "updates": updates,
+    "bayes_step_time": lambda: steps("bayes_step_time", "net", "variant"),
+    "method_step_time": lambda: steps("method_step_time", "width", "method"),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=TABLES)
+    parser.add_argument("--table", action="store_true", help="as all do")
+    print(TABLES[parser.parse_args().part]())
+
+
+if __name__ == "__main__":
+    main()
