@@ -5,7 +5,8 @@ BIN := .venv/bin
 JOBS ?= 2
 export KERAS_SPARSE_ARM64 ?= $(CURDIR)/.venv/arm64
 
-.PHONY: demo test test-backends test-arm64 test-dist check docs setup clean
+.PHONY: demo test test-backends test-arm64 test-dist benchmarks \
+  benchmarks-quick check docs setup clean
 
 demo: setup           ## train, prune and export LeNet-5; under three minutes
 	$(BIN)/keras-sparse demo
@@ -18,7 +19,7 @@ test-backends: setup  ## installs JAX and torch, and runs their tests
 	$(BIN)/python -m pytest -q tests/test_backends.py
 
 test-arm64: setup     ## exported files on an emulated ARM64 phone CPU
-	$(BIN)/python -m keras_sparse.export.set_up_arm64
+	$(BIN)/python -m keras_sparse.export.arm64.set_up
 	$(BIN)/python -m pytest -q tests/arm64
 
 test-dist: setup      ## the wheel, as installed, with the tests of the sdist
@@ -35,6 +36,13 @@ test-dist: setup      ## the wheel, as installed, with the tests of the sdist
 	cd build/source && PYTHONPATH=$(CURDIR)/build/installed \
 	  $(CURDIR)/$(BIN)/python -m pytest -q tests/test_public_api.py \
 	  tests/test_sparsify.py tests/test_saving.py tests/test_export.py
+
+benchmarks: setup     ## all of them, then their tables: hours; ONLY="..." for some
+	$(BIN)/python benchmarks/run_all.py $(if $(ONLY),--only $(ONLY))
+
+benchmarks-quick: setup  ## whether each of them still runs, in minutes
+	$(BIN)/python benchmarks/run_all.py --quick --jobs $(JOBS) \
+	  $(if $(ONLY),--only $(ONLY))
 
 check: setup          ## style and types
 	$(BIN)/ruff check .

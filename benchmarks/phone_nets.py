@@ -172,7 +172,11 @@ def times_on_arm64(paths, image):
     """Milliseconds by the emulator's clock, or nothing without one."""
     from ai_edge_litert.interpreter import Interpreter
 
-    from keras_sparse.export.arm64 import Arm64Job, is_available, run_on_arm64
+    from keras_sparse.export.arm64.run import (
+        Arm64Job,
+        is_available,
+        run_on_arm64,
+    )
 
     if not is_available():
         return [None] * len(paths)

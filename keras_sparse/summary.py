@@ -128,7 +128,7 @@ def _summary_of_file(path: str) -> Summary:
     if path.endswith(".keras"):
         return summary(keras.saving.load_model(path, compile=False))
     if path.endswith(".tflite"):
-        from keras_sparse.export.tflite_file import read_tflite
+        from keras_sparse.export.flatbuffer.tflite_file import read_tflite
 
         return read_tflite(path).summary()
     raise ValueError(f"Expected a .keras or .tflite file. Received: {path!r}.")

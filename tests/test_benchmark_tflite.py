@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from keras_sparse.export import _timing
 from keras_sparse.export._quiet import captured
-from keras_sparse.export.benchmark import benchmark_tflite
 from keras_sparse.export.tflite import export_tflite
+from keras_sparse.export.timing import time_files as timing
+from keras_sparse.export.timing.benchmark import benchmark_tflite
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,9 @@ def test_a_damaged_file_is_refused(files, tmp_path, monkeypatch):
     def never(*_, **__):
         raise RuntimeError("run before it was read")
 
-    monkeypatch.setattr("keras_sparse.export.benchmark.time_files", never)
+    monkeypatch.setattr(
+        "keras_sparse.export.timing.benchmark.time_files", never
+    )
     path = tmp_path / "damaged.tflite"
     path.write_bytes(files[0].read_bytes()[:900])
     with pytest.raises(ValueError, match="damaged.tflite.*export it again"):
@@ -104,7 +106,7 @@ def test_an_operation_that_litert_has_not(files, tmp_path):
 
 
 def test_a_crash_ends_the_trial_alone(files, monkeypatch, tmp_path):
-    script = pathlib.Path(_timing.SCRIPT).read_text()
+    script = pathlib.Path(timing.SCRIPT).read_text()
     crash = tmp_path / "crash.py"
     crash.write_text(
         script.replace(
@@ -112,7 +114,7 @@ def test_a_crash_ends_the_trial_alone(files, monkeypatch, tmp_path):
             "            import os\n            number and os.abort()",
         )
     )
-    monkeypatch.setattr(_timing, "SCRIPT", str(crash))
+    monkeypatch.setattr(timing, "SCRIPT", str(crash))
     with pytest.raises(RuntimeError, match=r"64.tflite.*\(signal 6\)"):
         benchmark_tflite(files[:2])
 

@@ -7,13 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
-from keras_sparse.export import _litert, sparse_file
+from keras_sparse.export import _litert
 from keras_sparse.export._convert import convert
 from keras_sparse.export._signature import model_signature
-from keras_sparse.export.flatbuffer_graph import FlatbufferGraph
-from keras_sparse.export.sparse_layout import compressed, narrow, smallest
+from keras_sparse.export.flatbuffer.graph import FlatbufferGraph
+from keras_sparse.export.flatbuffer.tflite_file import read_tflite
+from keras_sparse.export.sparse import sparse_file
+from keras_sparse.export.sparse.layout import compressed, narrow, smallest
 from keras_sparse.export.tflite import export_tflite
-from keras_sparse.export.tflite_file import read_tflite
 from tests.mobile_nets import HAZARD, mobile_net, prune
 
 KINDS = [None, "float16", "dynamic", "int8"]

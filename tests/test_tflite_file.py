@@ -7,8 +7,8 @@ import tensorflow as tf
 from keras import layers
 
 from keras_sparse.export._quiet import captured
+from keras_sparse.export.flatbuffer.tflite_file import TFLiteFile, read_tflite
 from keras_sparse.export.tflite import export_tflite
-from keras_sparse.export.tflite_file import TFLiteFile, read_tflite
 
 
 @pytest.fixture(scope="module")

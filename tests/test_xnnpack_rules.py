@@ -6,9 +6,9 @@ import pytest
 from keras import layers
 
 import keras_sparse as ks
-from keras_sparse.export.sparse_ready import sparse_ready
 from keras_sparse.export.tflite import export_tflite
-from keras_sparse.export.xnnpack_rules import xnnpack_report
+from keras_sparse.export.xnnpack.rules import xnnpack_report
+from keras_sparse.export.xnnpack.sparse_ready import sparse_ready
 from tests.mobile_nets import (
     FIT,
     HAZARD,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from keras_sparse.export.sparse_file import SparseFile, encode
+from keras_sparse.export.sparse.sparse_file import SparseFile, encode
 
 _MARGIN = 0.95  # a larger file has to be this much faster to be chosen
 
@@ -94,7 +94,7 @@ def choose(files: list[SparseFile], objective: str) -> dict[str, float]:
 
 
 def _latencies(files: list[SparseFile]) -> dict[str, float]:
-    from keras_sparse.export.benchmark import benchmark_tflite
+    from keras_sparse.export.timing.benchmark import benchmark_tflite
 
     with tempfile.TemporaryDirectory() as folder:
         paths = []

@@ -11,7 +11,7 @@ import numpy as np
 from keras_sparse.export import _litert
 from keras_sparse.export._samples import Arrays, batches
 from keras_sparse.export._signature import Signature
-from keras_sparse.export.arm64 import Arm64Job, run_on_arm64
+from keras_sparse.export.arm64.run import Arm64Job, run_on_arm64
 
 TOLERANCES: dict[str | None, float] = {
     None: 1e-4,

@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from keras_sparse.export._quiet import captured
 from keras_sparse.export._samples import Arrays, batches
-from keras_sparse.export._timing_script import quantized
+from keras_sparse.export.timing.script import quantized
 
 SETUPS = ("xnnpack", "builtin")
 """With the XNNPACK delegate, as phones run it, and without a delegate."""

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from keras_sparse.export.sparse_flatbuffer import EncodedTensor
+from keras_sparse.export.sparse.encoding import EncodedTensor
 
 
 @dataclass(frozen=True)

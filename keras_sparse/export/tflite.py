@@ -27,7 +27,7 @@ from keras_sparse.export._samples import Arrays, as_samples, random_samples
 from keras_sparse.export._signature import Signature, model_signature
 from keras_sparse.export.entropy import entropy_bytes
 from keras_sparse.export.report import ExportReport
-from keras_sparse.export.sparse_file import SparseFile
+from keras_sparse.export.sparse.sparse_file import SparseFile
 
 _CALIBRATED = 1000
 _COMPARED = 256
@@ -93,7 +93,7 @@ def export_tflite(
             `"gzip"` or, measured here with XNNPACK, `"latency"`.
         verify: `"arm64"` runs the file on ARM64 as well, on an emulated
             processor where this one is another: see
-            `keras_sparse.export.arm64`.
+            `keras_sparse.export.arm64.run`.
 
     Returns:
         An `ExportReport`.

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_sparse.export import sparse_file
 from keras_sparse.export._convert import convert
 from keras_sparse.export._signature import model_signature
-from keras_sparse.export.arm64 import Arm64Job, is_available, run_on_arm64
-from keras_sparse.export.flatbuffer_graph import FlatbufferGraph
-from keras_sparse.export.sparse_ready import sparse_ready
+from keras_sparse.export.arm64.run import Arm64Job, is_available, run_on_arm64
+from keras_sparse.export.flatbuffer.graph import FlatbufferGraph
+from keras_sparse.export.sparse import sparse_file
 from keras_sparse.export.tflite import export_tflite
-from keras_sparse.export.xnnpack_rules import (
+from keras_sparse.export.xnnpack.rules import (
     XNNPACKReport,
     check_graph,
     xnnpack_report,
 )
+from keras_sparse.export.xnnpack.sparse_ready import sparse_ready
 from tests.mobile_nets import FIT, HAZARD, OFF, mobile_net, prune
 
 pytestmark = pytest.mark.skipif(

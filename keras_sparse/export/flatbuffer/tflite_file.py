@@ -17,13 +17,16 @@ from typing import Any, TypeVar
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_sparse.export.tflite_operator import (
+from keras_sparse.export.flatbuffer.tflite_operator import (
     BUILTIN_NAMES,
     TFLiteOperator,
     operator_macs,
     weight_of,
 )
-from keras_sparse.export.tflite_tensor import TFLiteTensor, read_tensor
+from keras_sparse.export.flatbuffer.tflite_tensor import (
+    TFLiteTensor,
+    read_tensor,
+)
 from keras_sparse.weight_table import Summary, WeightRow
 
 T = TypeVar("T")

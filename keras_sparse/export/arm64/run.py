@@ -1,6 +1,6 @@
 """Run `.tflite` files on an ARM64 processor, a real or an emulated one.
 
-`python -m keras_sparse.export.set_up_arm64` sets the emulated one up. The
+`python -m keras_sparse.export.arm64.set_up` sets the emulated one up. The
 outputs are those of LiteRT on ARM64; the times are the emulator's.
 """
 
@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_sparse.export import _arm64_script, _litert
-from keras_sparse.export._arm64_setup import Arm64Unavailable, python_of
+from keras_sparse.export import _litert
 from keras_sparse.export._quiet import captured
 from keras_sparse.export._samples import Arrays, batches
-from keras_sparse.export._timing_script import quantized
+from keras_sparse.export.arm64 import script
+from keras_sparse.export.arm64.machine import Arm64Unavailable, python_of
+from keras_sparse.export.timing.script import quantized
 
 _FOLDER = "KERAS_SPARSE_ARM64"
 _CPU = "cortex-a76"
@@ -104,7 +105,7 @@ def run_on_arm64(jobs: Sequence[Arm64Job]) -> list[Arm64Result]:
         raise Arm64Unavailable(
             "Expected an ARM64 processor or an emulated one in "
             f"{str(machine_folder())!r}, found neither. Set one up: "
-            "python -m keras_sparse.export.set_up_arm64."
+            "python -m keras_sparse.export.arm64.set_up."
         )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -153,7 +154,7 @@ def _emulate(folder: Path) -> tuple[str, int]:
     command = [str(machine / "qemu-aarch64"), "-cpu", _CPU, "-L", str(root)]
     for name, value in settings.items():
         command += ["-E", f"{name}={value}"]
-    command += [str(python_of(machine)), _arm64_script.__file__, str(folder)]
+    command += [str(python_of(machine)), script.__file__, str(folder)]
     try:
         done = subprocess.run(
             command,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_sparse.export.flatbuffer_graph import FlatbufferGraph
-from keras_sparse.export.sparse_flatbuffer import (
+from keras_sparse.export.flatbuffer.graph import FlatbufferGraph
+from keras_sparse.export.sparse.encoding import (
     EncodedTensor,
     Weight,
     dequantize,
@@ -15,7 +15,7 @@ from keras_sparse.export.sparse_flatbuffer import (
     encode_direct,
     weights,
 )
-from keras_sparse.export.xnnpack_rules import check_graph
+from keras_sparse.export.xnnpack.rules import check_graph
 
 _FAST_BLOCKS = 0.75  # the fraction of zero 1x4 blocks from which they pay
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from keras_sparse.export import _litert
-from keras_sparse.export._timing import time_files
-from keras_sparse.export.tflite_file import read_tflite
+from keras_sparse.export.flatbuffer.tflite_file import read_tflite
+from keras_sparse.export.timing.time_files import time_files
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,10 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_sparse.export.tflite_operator import BUILTIN_NAMES, weight_of
+from keras_sparse.export.flatbuffer.tflite_operator import (
+    BUILTIN_NAMES,
+    weight_of,
+)
 
 _MAGIC = b"TFL3"
 _ALIGNMENT = 16  # what the schema asks of the data of a buffer

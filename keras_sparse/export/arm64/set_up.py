@@ -1,11 +1,11 @@
-"""`python -m keras_sparse.export.set_up_arm64`: an emulated ARM64 machine."""
+"""`python -m keras_sparse.export.arm64.set_up`: an emulated ARM64 machine."""
 
 from __future__ import annotations
 
 import sys
 
-from keras_sparse.export._arm64_setup import Arm64Unavailable, set_up
-from keras_sparse.export.arm64 import is_native, machine_folder
+from keras_sparse.export.arm64.machine import Arm64Unavailable, set_up
+from keras_sparse.export.arm64.run import is_native, machine_folder
 
 
 def main() -> int:

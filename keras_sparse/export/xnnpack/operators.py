@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_sparse.export.flatbuffer_graph import FlatbufferGraph, indices
+from keras_sparse.export.flatbuffer.graph import FlatbufferGraph, indices
 
 Finding = tuple[str, str] | None  # what is in the way, and what mends it
 

@@ -9,8 +9,8 @@ import numpy as np
 from keras import layers
 
 from keras_sparse.export._checks import check_model
-from keras_sparse.export._dense_head import HeadKept, as_dense, head_of
-from keras_sparse.export._turning import Pads, reaches
+from keras_sparse.export.xnnpack.dense_head import HeadKept, as_dense, head_of
+from keras_sparse.export.xnnpack.turning import Pads, reaches
 
 _TURNED_AS_THEY_ARE = (
     layers.BatchNormalization,
@@ -56,7 +56,7 @@ def sparse_ready(model: keras.Model) -> keras.Model:
 
     Example:
 
-    >>> from keras_sparse.export.xnnpack_rules import xnnpack_report
+    >>> from keras_sparse.export.xnnpack.rules import xnnpack_report
     >>> model = keras.Sequential(
     ...     [
     ...         keras.Input((8, 8, 3)),

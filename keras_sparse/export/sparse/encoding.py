@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_sparse.export._fully_connected import (
+from keras_sparse.export.flatbuffer.graph import FlatbufferGraph, indices
+from keras_sparse.export.sparse.fully_connected import (
     as_convolution,
     can_be_convolution,
 )
-from keras_sparse.export.flatbuffer_graph import FlatbufferGraph, indices
-from keras_sparse.export.sparse_layout import (
+from keras_sparse.export.sparse.layout import (
     SparseLayout,
     compressed,
     narrow,

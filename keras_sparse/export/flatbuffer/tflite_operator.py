@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ai_edge_litert import schema_py_generated as schema
 
-from keras_sparse.export.tflite_tensor import TFLiteTensor
+from keras_sparse.export.flatbuffer.tflite_tensor import TFLiteTensor
 
 BUILTIN_NAMES = {
     code: name

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_sparse.export import _timing_script
+from keras_sparse.export.timing import script
 
 _TIMEOUT = 1800  # seconds, for all files together
-SCRIPT = _timing_script.__file__
+SCRIPT = script.__file__
 
 
 def time_files(

@@ -10,7 +10,9 @@ from typing import Any
 
 import keras
 
-from keras_sparse.export._xnnpack_operators import (
+from keras_sparse.export.flatbuffer.graph import FlatbufferGraph, indices
+from keras_sparse.export.flatbuffer.tflite_file import read_tflite
+from keras_sparse.export.xnnpack.operators import (
     Finding,
     body_problem,
     is_pointwise,
@@ -18,8 +20,6 @@ from keras_sparse.export._xnnpack_operators import (
     sparsity_of,
     stem_problem,
 )
-from keras_sparse.export.flatbuffer_graph import FlatbufferGraph, indices
-from keras_sparse.export.tflite_file import read_tflite
 
 THRESHOLD = 2 / 3
 """XNNPACK multiplies sparse above this fraction of zeros, measured."""

@@ -1,0 +1,1 @@
+"""Reading and changing what a `.tflite` file holds."""

@@ -1,0 +1,1 @@
+"""Sparse encodings of a file's constants."""

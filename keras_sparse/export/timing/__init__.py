@@ -1,0 +1,1 @@
+"""Timing files side by side, in processes of their own."""

@@ -1,0 +1,1 @@
+"""What XNNPACK computes with the zeros of a model."""
