@@ -20,7 +20,8 @@ def recalibrate(model: keras.Model, data: Any) -> keras.Model:
     Pruning without training changes what each layer hears, and the moving
     mean and variance no longer fit. They become the average over the batches
     here, each layer seeing the batch as the layers before it, recalibrated,
-    pass it on. No weight is trained; dropout and noise stay off.
+    pass it on; a layer that is called several times averages over its calls.
+    No weight is trained; dropout and noise stay off.
 
     Args:
         model: A built model, plain or sparse.
@@ -58,25 +59,21 @@ def recalibrate(model: keras.Model, data: Any) -> keras.Model:
         )
     momenta = [layer.momentum for layer in found]
     before = model.get_weights()
-    seen = 0
+    batches = 0
     try:
         with contextlib.ExitStack() as stack:
             for layer in found:
                 stack.enter_context(_in_training(layer))
             for x in _batches(data):
-                size = len(keras.tree.flatten(x)[0])
-                for layer in found:
-                    # The share of the examples before: a plain average.
-                    layer.momentum = seen / (seen + size)
                 model(x, training=False)
-                seen += size
+                batches += 1
     except BaseException:
         model.set_weights(before)
         raise
     finally:
         for layer, momentum in zip(found, momenta, strict=True):
             layer.momentum = momentum
-    if not seen:
+    if not batches:
         raise ValueError(
             "Expected at least one batch. Received data without any. An "
             "iterator can be read only once: pass a list or an array."
@@ -88,8 +85,13 @@ def recalibrate(model: keras.Model, data: Any) -> keras.Model:
 def _in_training(layer: keras.layers.Layer) -> Iterator[None]:
     """Runs one layer as in training while the model is at inference."""
     plain: Callable[..., Any] = layer.call
+    seen = 0
 
     def call(x: Any, training: Any = None, mask: Any = None) -> Any:
+        nonlocal seen
+        # The share of the examples before: a plain average.
+        layer.momentum = seen / (seen + len(x))
+        seen += len(x)
         return plain(x, training=True, mask=mask)
 
     with _surgery.exchanged(layer, call=call):

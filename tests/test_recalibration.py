@@ -32,6 +32,16 @@ def test_statistics_are_averages_over_the_batches():
     assert variance == pytest.approx((4 + 0 + 1) / 3)
 
 
+def test_a_layer_that_is_called_twice_averages_over_its_calls():
+    inputs = keras.Input((1,))
+    norm = keras.layers.BatchNormalization()
+    model = keras.Model(inputs, [norm(inputs), norm(2 * inputs)])
+    ks.recalibrate(model, [np.array([[1.0], [3.0]]), np.array([[5.0], [7.0]])])
+    # Means 2 and 4, then 6 and 12; variances 1 and 4, then 1 and 4.
+    np.testing.assert_allclose(norm.moving_mean, [6.0])
+    np.testing.assert_allclose(norm.moving_variance, [2.5])
+
+
 def test_pruned_net_is_normalised_again_at_every_depth():
     model = net()
     x = np.random.default_rng(0).normal(3, 2, (512, 6)).astype("float32")
