@@ -38,7 +38,8 @@ QUICK = f"""
     soak.py --epochs 5 --restarts 1 --images 1000
     large_model.py --sizes 1M --steps 1 --no-export
     other_pruners.py --part accepts --models nested
-    other_pruners.py --part accuracy --epochs 1
+    other_pruners.py --part accuracy --epochs 1 \
+        --tools keras_sparse "tfmot, tf_keras"
     phone_nets.py --part mobilenet --epochs 1 1 --runs 5
     phone_nets.py --part blocks --epochs 1 1 --runs 5 --width 128
     phone_nets.py --part vgg --epochs 1 1 --runs 5

@@ -27,7 +27,7 @@ def steps(benchmark, net, variant):
         f"| {net} | {variant} | ms a step | x dense | of runs |",
         "|---|---|---|---|---|",
     ]
-    for name, rows in sorted(groups.items(), key=lambda item: item[0][0]):
+    for name, rows in groups.items():
         ratios = [row["ratio"] for row in rows]
         time = statistics.median(row["ms"] for row in rows)
         lines.append(
