@@ -1,8 +1,8 @@
 """Exact selection of the smallest scores, in bounded extra memory.
 
-Among many scores a sample brackets the answer, one pass gathers what lies
-inside, and that little is partitioned. Among fewer, or where scores tie, it is
-found by histograms. Nothing large is sorted, copied or concatenated.
+A sample brackets the answer, one pass gathers what lies inside, and that
+little is partitioned. Where the sample misleads, histograms find the answer.
+Nothing large is sorted, copied or concatenated.
 """
 
 import math
@@ -17,14 +17,12 @@ from keras_sparse._threads import map_pieces
 
 Result = TypeVar("Result")
 
-# One entry of so many is in the sample. Odd, so that the sample of a matrix
-# is not one of a few columns.
-_STRIDE = 129
-# Up to here one partition is faster than the histograms. It is not worth
-# more: many ties, as in weights that are sparse already, slow it tenfold.
+# One entry of so many is in the sample: more make it slow, fewer make what it
+# brackets large. Odd, so that it does not miss most columns of a matrix.
+_STRIDE = 65
+# Up to here one partition is faster. It is not worth more: many ties, as in
+# weights that are sparse already, slow it tenfold.
 _SMALL = 2**12
-# From here on a sample pays that brackets the answer before the one pass.
-_LARGE = 2**18
 
 
 def check_sparsity(sparsity: Any, name: str = "sparsity") -> float:
@@ -130,19 +128,16 @@ def split_at(arrays: Collection[Any], k: int) -> Split:
             f"Expected a rank k from 1 to the number of entries, {total}. "
             f"Received: k={k}."
         )
-    if total >= _LARGE:
+    if total > _SMALL:
         found = _sample_select(arrays, k, total, sample)
         if found is not None:
             return found
+        threshold = select_by_histogram(arrays, k, dtype)
     else:
-        for chunk in chunks(arrays, dtype):
-            check_no_nan(chunk)
-    if total <= _SMALL:
         pooled = np.concatenate(list(chunks(arrays, dtype)))
+        check_no_nan(pooled)
         pooled.partition(k - 1)
         threshold = float(pooled[k - 1])
-    else:
-        threshold = select_by_histogram(arrays, k, dtype)
     return _split(arrays, threshold, dtype)
 
 
