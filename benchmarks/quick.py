@@ -1,21 +1,27 @@
-"""Runs a benchmark on a few made-up images: to see that it still runs.
+"""Runs benchmarks on a few made-up images: to see that they still run.
 
-    python benchmarks/quick.py mnist_pruning.py --epochs 1
+    python benchmarks/quick.py "mnist_pruning.py --epochs 1" "soak.py --table"
 
-What it measures means nothing. `run_all.py --quick` runs all of them so, and
-keeps no results.
+What they measure means nothing. `run_all.py --quick` runs all of them so, and
+keeps no results. One process for many: importing takes longer than they do.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import pathlib
 import runpy
+import shlex
 import sys
+import time
+import traceback
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["TF_USE_LEGACY_KERAS"] = "1"  # for tfmot, before TensorFlow
 
+import keras
 import numpy as np
 
 from keras_sparse import datasets
@@ -38,11 +44,33 @@ def load(name, verbose=True):
     return datasets.Dataset(name, split(TRAINED), split(TESTED))
 
 
+def run(line):
+    """Runs a script with arguments; whether it ended well."""
+    script, *arguments = shlex.split(line)
+    path = str(pathlib.Path(__file__).with_name(script))
+    sys.argv = [path, *arguments]
+    begin, said, failed = time.perf_counter(), io.StringIO(), False
+    with contextlib.redirect_stdout(said):
+        try:
+            runpy.run_path(path, run_name="__main__")
+        except SystemExit as end:
+            failed = bool(end.code)
+            print(end.code)
+        except Exception:
+            failed = True
+            traceback.print_exc(file=said)
+    print(f"{time.perf_counter() - begin:5.0f} s  {line}", flush=True)
+    if failed:
+        print(f"FAILED:\n{said.getvalue()[-4000:]}", flush=True)
+    keras.backend.clear_session()
+    return not failed
+
+
 def main():
-    script = pathlib.Path(__file__).with_name(sys.argv[1])
-    sys.argv[:2] = [str(script)]
     datasets.load = load
-    runpy.run_path(str(script), run_name="__main__")
+    failed = [line for line in sys.argv[1:] if not run(line)]
+    if failed:
+        sys.exit("\n".join(failed))
 
 
 if __name__ == "__main__":

@@ -13,11 +13,9 @@ made-up images in a tiny setting, to see that it still runs.
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import os
 import pathlib
 import re
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -43,8 +41,8 @@ QUICK = f"""
     phone_nets.py --part mobilenet --epochs 1 1 --runs 5
     phone_nets.py --part blocks --epochs 1 1 --runs 5 --width 128
     phone_nets.py --part vgg --epochs 1 1 --runs 5
-    step_time.py --net mlp2048 --rounds 1 --steps 2
-    step_time.py --net convnet --memory --variants dense
+    step_time.py --net convnet --rounds 1 --steps 2
+    step_time.py --net mlp2048 --memory --variants dense
     bayes_step_time.py --nets lenet300 --rounds 1
     method_step_time.py --widths 60 --rounds 1 --steps 3
     mnist_pruning.py {TINY} --methods dense global tfmot --sparsities 0.9
@@ -114,12 +112,12 @@ def quick_commands():
             "Expected a quick form of every script, received none of "
             f"{', '.join(sorted(missing))}. Add it to QUICK in run_all.py."
         )
-    return [f"python benchmarks/quick.py {line}" for line in lines]
+    return lines
 
 
 def script_of(command):
     """The name of the script that a command runs."""
-    return re.findall(r"([a-z_]+)\.py", command.replace("quick.py", ""))[0]
+    return re.findall(r"([a-z_]+)\.py", command)[0]
 
 
 def run_full(commands, _):
@@ -134,37 +132,29 @@ def run_full(commands, _):
 
 
 def run_quick(commands, jobs):
-    """Runs some at a time and keeps no results; those that failed."""
+    """Shares them among some processes; keeps no results."""
     begin = time.perf_counter()
-    failed = []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        concurrent.futures.ThreadPoolExecutor(jobs) as pool,
-    ):
-        runs = pool.map(lambda each: _try(each, folder), commands)
-        for command, (code, seconds, said) in zip(commands, runs, strict=True):
-            print(f"{seconds:5.0f} s  {command}", flush=True)
-            if code:
-                print(said[-4000:], flush=True)
-                failed.append(command)
+    with tempfile.TemporaryDirectory() as folder:
+        environment = _environment()
+        environment["KERAS_SPARSE_RESULTS"] = os.path.join(folder, "results")
+        logs = [open(f"{folder}/{job}.log", "w+") for job in range(jobs)]
+        running = [
+            subprocess.Popen(
+                [sys.executable, str(HERE / "quick.py"), *commands[job::jobs]],
+                env=environment,
+                cwd=HERE.parent,
+                stderr=log,
+            )
+            for job, log in enumerate(logs)
+        ]
+        failed = []
+        for job, log in zip(running, logs, strict=True):
+            if job.wait():
+                log.seek(0)
+                failed.append(f"{log.read()[-4000:]}\nended with {job.wait()}")
+            log.close()
     print(f"{time.perf_counter() - begin:5.0f} s in all")
     return failed
-
-
-def _try(command, folder):
-    """Its exit code, its seconds, and what it said."""
-    environment = _environment()
-    environment["KERAS_SPARSE_RESULTS"] = os.path.join(folder, "results")
-    begin = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, *shlex.split(command)[1:]],
-        env=environment,
-        cwd=HERE.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    return done.returncode, time.perf_counter() - begin, done.stdout
 
 
 def _environment():
