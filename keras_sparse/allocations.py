@@ -125,7 +125,8 @@ def erdos_renyi(
         # Rounding must not leave a trace of sparsity where there is none.
         overfull = {path for path in rest if share[path] > 1 - 1e-9}
         if not overfull:
-            return {path: 1 - share.get(path, 1.0) for path in weights}
+            most = math.nextafter(1.0, 0.0)  # where densities round to 0
+            return {p: min(1 - share.get(p, 1.0), most) for p in weights}
         dense |= overfull
 
 

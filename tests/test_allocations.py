@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -162,6 +162,10 @@ def test_erdos_renyi_lenet():
     assert found["b"] == pytest.approx(1 - epsilon * 400 / 30_000)
 
 
+@example(
+    {"a": np.ones((3, 3, 3))} | {b: np.ones((1, 1, 1)) for b in "bcde"},
+    1 - 2**-53,
+)
 @given(WEIGHTS, SPARSITY)
 @settings(max_examples=100, deadline=None)
 def test_erdos_renyi_sums_to_the_budget(weights, sparsity):
