@@ -37,14 +37,19 @@ class LayoutLike:
         """No output of a layer is moved."""
 
 
-@contextlib.contextmanager
-def laid_out_like(variable: keras.Variable) -> Iterator[None]:
+def laid_out_like(
+    variable: keras.Variable,
+) -> contextlib.AbstractContextManager[None]:
     """While entered, new variables are on the devices of this one."""
-    before = keras.distribution.distribution()
     on_devices = _surgery.layout_of(variable) is not None
-    keras.distribution.set_distribution(
-        LayoutLike(variable) if on_devices else None
-    )
+    return distributed(LayoutLike(variable) if on_devices else None)
+
+
+@contextlib.contextmanager
+def distributed(distribution: Any) -> Iterator[None]:
+    """While entered, this is the distribution, or there is none."""
+    before = keras.distribution.distribution()
+    keras.distribution.set_distribution(distribution)
     try:
         yield
     finally:

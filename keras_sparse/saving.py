@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_sparse._atomic import atomic_path, check_writable
+from keras_sparse._layout import distributed
 from keras_sparse._sparse_layer import attached
 from keras_sparse._traversal import walk
 
@@ -54,7 +55,10 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
     with atomic_path(check_writable(path), _bytes(model)) as temporary:
         # Of a link it has the other name, and Keras takes but one ending.
         named = temporary.with_name("model.keras")
-        model.save(named)
+        # What Keras makes while it saves is not spread over processes, so
+        # that one of them can save without the others.
+        with distributed(None):
+            model.save(named)
         os.replace(named, temporary)
 
 

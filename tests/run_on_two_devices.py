@@ -136,6 +136,38 @@ def bayesian_weights(strategy, folder):
     np.testing.assert_allclose(model.predict(x, verbose=0), sparse, atol=1e-6)
 
 
+def feathered_weights(strategy):
+    x, y = data(6, 6, 2)
+    with strategy.scope():
+        model = keras.Sequential(
+            [
+                keras.Input((6, 6, 2)),
+                keras.layers.Conv2D(4, 3),
+                keras.layers.Flatten(),
+                keras.layers.Dense(3),
+            ]
+        )
+    ks.sparsify(model, ks.Feather(), verbose=False)
+    with strategy.scope():
+        model.compile(
+            "adam",
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+    threshold = ks.callbacks.Threshold(ks.schedules.Polynomial(0.8, 0, 8))
+    model.fit(x, y, batch_size=8, epochs=3, verbose=0, callbacks=[threshold])
+    for _, _, feather in ks.parametrized(model):
+        first, second = (
+            copy.numpy() for copy in feather.threshold.value.values
+        )
+        assert first == second > 0
+    sparse = model.predict(x, verbose=0)
+    ks.strip(model)
+    np.testing.assert_allclose(model.predict(x, verbose=0), sparse, atol=1e-6)
+    kernels = [w for w in model.get_weights() if w.ndim > 1]
+    zeros = sum(int((w == 0).sum()) for w in kernels)
+    assert zeros == round(0.8 * sum(w.size for w in kernels))
+
+
 class Counted(keras.layers.Dense):
     """Makes the replicas wait for each other inside `call`."""
 
@@ -177,5 +209,6 @@ if __name__ == "__main__":
     recurrent_with_dropout(mirrored)
     attention_with_dropout(mirrored)
     bayesian_weights(mirrored, sys.argv[1])
+    feathered_weights(mirrored)
     replicas_that_wait_for_each_other(mirrored)
     print("held on two devices")

@@ -1,0 +1,88 @@
+"""keras.distribution on JAX: virtual devices, and processes that talk."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_sparse as ks
+
+pytest.importorskip("jax", reason="jax is not installed")
+
+HERE = pathlib.Path(__file__).parent
+
+
+def start(script, *arguments, devices=1):
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return subprocess.Popen(
+        [sys.executable, str(HERE / script), *map(str, arguments)],
+        env={
+            **os.environ,
+            "KERAS_BACKEND": "jax",
+            "JAX_PLATFORMS": "cpu",
+            # They compile a lot and compute little.
+            "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process, timeout=200):
+    try:
+        return process.communicate(timeout=timeout)[0]
+    finally:
+        process.kill()
+
+
+def test_virtual_devices(tmp_path):
+    process = start("run_distributed_on_jax.py", tmp_path, devices=4)
+    assert "held on 4 devices" in finish(process)
+
+
+def two_processes(folder, kill):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    return [
+        start("run_in_two_processes.py", folder, port, number, int(kill))
+        for number in (0, 1)
+    ]
+
+
+def test_two_processes_of_which_one_is_killed(tmp_path):
+    first, second = two_processes(tmp_path, kill=True)
+    text = finish(second)
+    assert second.returncode == -signal.SIGKILL, text
+    first.kill()  # it would wait for the other, or fail
+    text = finish(first)
+    assert "held" not in text, text
+    assert (tmp_path / "backup").exists()
+
+    for number, process in enumerate(two_processes(tmp_path, kill=False)):
+        text = finish(process)
+        assert f"held in process {number}" in text, text[-3000:]
+    assert not (tmp_path / "backup").exists()
+
+    # Both had the same masks and weights, and one of them wrote them.
+    with (
+        np.load(tmp_path / "undisturbed0.npz") as one,
+        np.load(tmp_path / "undisturbed1.npz") as other,
+    ):
+        weights = list(one.values())
+        for mine, yours in zip(weights, other.values(), strict=True):
+            np.testing.assert_array_equal(mine, yours)
+    # Here: on one device, and on TensorFlow.
+    model = keras.saving.load_model(tmp_path / "model.keras")
+    for loaded, saved in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(loaded, saved)
+    kernels = [w for w in ks.strip(model).get_weights() if w.ndim > 1]
+    zeros = sum(int((w == 0).sum()) for w in kernels)
+    assert zeros == round(0.8 * 192) + round(0.8 * 64)
