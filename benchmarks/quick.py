@@ -49,7 +49,8 @@ def run(line):
     script, *arguments = shlex.split(line)
     path = str(pathlib.Path(__file__).with_name(script))
     sys.argv = [path, *arguments]
-    begin, said, failed = time.perf_counter(), io.StringIO(), False
+    begin, before = time.perf_counter(), sum(os.times()[:4])
+    said, failed = io.StringIO(), False
     with contextlib.redirect_stdout(said):
         try:
             runpy.run_path(path, run_name="__main__")
@@ -59,7 +60,9 @@ def run(line):
         except Exception:
             failed = True
             traceback.print_exc(file=said)
-    print(f"{time.perf_counter() - begin:5.0f} s  {line}", flush=True)
+    seconds = time.perf_counter() - begin
+    busy = sum(os.times()[:4]) - before
+    print(f"{seconds:5.0f} s, {busy:4.0f} s of CPU: {line}", flush=True)
     if failed:
         print(f"FAILED:\n{said.getvalue()[-4000:]}", flush=True)
     keras.backend.clear_session()

@@ -46,10 +46,12 @@ QUICK = f"""
     bayes_step_time.py --nets lenet300 --rounds 1
     method_step_time.py --widths 60 --rounds 1 --steps 3
     mnist_pruning.py {TINY} --methods dense global tfmot --sparsities 0.9
-    accuracy_vs_sparsity.py {TINY} --sparsities 0.9
+    accuracy_vs_sparsity.py {TINY} --sparsities 0.9 \
+        --methods "feather erk" rigl "learned gaussian" str
     file_sizes.py --epochs 1 --sparsities 0.9
     bayes_mnist.py {TINY} --prior ard
-    sequential.py {TINY} --net plain26 --starts -8
+    sequential.py {TINY} --net plain26 --starts -8 --blocks 9 \
+        --methods joint sequential
     structured_bayes.py {TINY} --net lenet500 --method log_normal
     lottery_mnist.py --seeds 0 --steps 20 --every 10 --rounds 1
     lottery_transfer.py --width 2 --steps 20 --every 10 --rounds 1 --compare 1

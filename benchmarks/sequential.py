@@ -120,6 +120,7 @@ def train(options, method, log_sigma2, seed):
     import keras_sparse as ks
 
     train_set, test = load(options.net)
+    keras.backend.clear_session()  # `groups_of` goes by the names of layers
     keras.utils.set_random_seed(seed)
     model = NETS[options.net](keras)
     batch = BATCH.get(options.net, 64)
