@@ -3,12 +3,14 @@
     python benchmarks/quick.py "mnist_pruning.py --epochs 1" "soak.py --table"
 
 What they measure means nothing. `run_all.py --quick` runs all of them so, and
-keeps no results. One process for many: importing takes longer than they do.
+keeps no results. One process for many: importing takes longer than they do. A
+number before a script is that of the training images.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import pathlib
@@ -30,7 +32,7 @@ SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3)}
 TRAINED, TESTED = 6000, 500
 
 
-def load(name, verbose=True):
+def load(name, verbose=True, trained=TRAINED):
     """Ten patterns in noise, in place of `keras_sparse.datasets.load`."""
     rng = np.random.default_rng(0)
     patterns = rng.uniform(size=(10, *SHAPES[name]))
@@ -41,12 +43,16 @@ def load(name, verbose=True):
         x = (patterns[y] + noise) / 2
         return datasets.Split(x.astype("float32"), y)
 
-    return datasets.Dataset(name, split(TRAINED), split(TESTED))
+    return datasets.Dataset(name, split(trained), split(TESTED))
 
 
 def run(line):
     """Runs a script with arguments; whether it ended well."""
     script, *arguments = shlex.split(line)
+    datasets.load = load
+    if script.isdecimal():
+        datasets.load = functools.partial(load, trained=int(script))
+        script, *arguments = arguments
     path = str(pathlib.Path(__file__).with_name(script))
     sys.argv = [path, *arguments]
     begin, before = time.perf_counter(), sum(os.times()[:4])
@@ -70,7 +76,6 @@ def run(line):
 
 
 def main():
-    datasets.load = load
     failed = [line for line in sys.argv[1:] if not run(line)]
     if failed:
         sys.exit("\n".join(failed))

@@ -36,32 +36,32 @@ QUICK = f"""
     soak.py --epochs 5 --restarts 1 --images 1000
     large_model.py --sizes 1M --steps 1 --no-export
     other_pruners.py --part accepts --models nested
-    other_pruners.py --part accuracy --epochs 1 \
+    1000 other_pruners.py --part accuracy --epochs 1 \
         --tools keras_sparse "tfmot, tf_keras"
-    phone_nets.py --part mobilenet --epochs 1 1 --runs 5
-    phone_nets.py --part blocks --epochs 1 1 --runs 5 --width 128
-    phone_nets.py --part vgg --epochs 1 1 --runs 5
+    1000 phone_nets.py --part mobilenet --epochs 1 1 --runs 5
+    1000 phone_nets.py --part blocks --epochs 1 1 --runs 5 --width 128
+    1000 phone_nets.py --part vgg --epochs 1 1 --runs 5
     step_time.py --net convnet --rounds 1 --steps 2
     step_time.py --net mlp2048 --memory --variants dense
     bayes_step_time.py --nets lenet300 --rounds 1
     method_step_time.py --widths 60 --rounds 1 --steps 3
-    mnist_pruning.py {TINY} --methods dense global tfmot --sparsities 0.9
-    accuracy_vs_sparsity.py {TINY} --sparsities 0.9 \
+    1000 mnist_pruning.py {TINY} --methods dense global tfmot --sparsities 0.9
+    1000 accuracy_vs_sparsity.py {TINY} --sparsities 0.9 \
         --methods "feather erk" rigl "learned gaussian" str
-    file_sizes.py --epochs 1 --sparsities 0.9
+    1000 file_sizes.py --epochs 1 --sparsities 0.9
     bayes_mnist.py {TINY} --prior ard
     sequential.py {TINY} --net plain26 --starts -8 --blocks 9 \
         --methods joint sequential
-    structured_bayes.py {TINY} --net lenet500 --method log_normal
+    1000 structured_bayes.py {TINY} --net lenet500 --method log_normal
     lottery_mnist.py --seeds 0 --steps 20 --every 10 --rounds 1
     lottery_transfer.py --width 2 --steps 20 --every 10 --rounds 1 --compare 1
-    edge_popup.py {TINY} --keeps 0.5
-    compact_mnist.py merge {TINY}
-    compact_mnist.py tri_state {TINY}
-    compact_mnist.py sal {TINY}
-    one_shot.py --nets lenet300 --seeds 0
-    smallest_file.py --seeds 0 --dense-epochs 1 --epochs 1 --tuning-epochs 1 \
-        --sparsities 0.9 --clusters 16 --limit 50
+    1000 edge_popup.py {TINY} --keeps 0.5
+    1000 compact_mnist.py merge {TINY}
+    1000 compact_mnist.py tri_state {TINY}
+    1000 compact_mnist.py sal {TINY}
+    1000 one_shot.py --nets lenet300 --seeds 0
+    1000 smallest_file.py --seeds 0 --dense-epochs 1 --epochs 1 \
+        --tuning-epochs 1 --sparsities 0.9 --clusters 16 --limit 50
     applications_shrink.py MobileNet --quick
 """
 
@@ -108,7 +108,7 @@ def quick_commands():
     """One line or more for each script; all scripts have one."""
     lines = [line.strip() for line in QUICK.strip().splitlines()]
     scripts = {path.name for path in HERE.glob("*.py")} - NO_BENCHMARKS
-    missing = scripts - {line.split()[0] for line in lines}
+    missing = scripts - {f"{script_of(line)}.py" for line in lines}
     if missing:
         raise ValueError(
             "Expected a quick form of every script, received none of "
