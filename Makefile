@@ -5,7 +5,7 @@ BIN := .venv/bin
 JOBS ?= 2
 export KERAS_SPARSE_ARM64 ?= $(CURDIR)/.venv/arm64
 
-.PHONY: demo test test-backends test-arm64 test-dist benchmarks \
+.PHONY: demo test test-backends test-arm64 test-dist test-oldest benchmarks \
   benchmarks-quick check docs setup clean
 
 demo: setup           ## train, prune and export LeNet-5; under three minutes
@@ -36,6 +36,16 @@ test-dist: setup      ## the wheel, as installed, with the tests of the sdist
 	cd build/source && PYTHONPATH=$(CURDIR)/build/installed \
 	  $(CURDIR)/$(BIN)/python -m pytest -q tests/test_public_api.py \
 	  tests/test_sparsify.py tests/test_saving.py tests/test_export.py
+
+test-oldest: .venv/oldest/installed  ## on the oldest versions that are allowed
+	PYTHONPATH=. .venv/oldest/bin/python -m pytest -q -p no:warnings \
+	  tests/test_sparsify.py tests/test_saving.py tests/test_gaussian.py \
+	  tests/test_export.py tests/test_structured_shrink.py
+
+.venv/oldest/installed: .ci/oldest.txt
+	$(PYTHON) -m venv .venv/oldest
+	.venv/oldest/bin/python -m pip install -q -r .ci/oldest.txt
+	touch $@
 
 benchmarks: setup     ## all of them, then their tables: hours; ONLY="..." for some
 	$(BIN)/python benchmarks/run_all.py $(if $(ONLY),--only $(ONLY))

@@ -15,7 +15,7 @@ from keras_sparse import _surgery
 from keras_sparse.parametrizations.parametrization import Parametrization
 
 
-class PenaltyOfLayer:
+class PenaltyOfLayer(keras.regularizers.Regularizer):
     """Asks a layer what it pays.
 
     Args:
@@ -29,7 +29,7 @@ class PenaltyOfLayer:
         return self.pay()
 
 
-class PenaltyOfWeight:
+class PenaltyOfWeight(keras.regularizers.Regularizer):
     """Asks a parametrization for the penalty of its raw weight.
 
     Args:

@@ -145,7 +145,7 @@ def creation_scope(path: str, beside: keras.Variable) -> Iterator[None]:
 
 def layout_of(variable: keras.Variable) -> Any:
     """How a `keras.distribution` lays the variable out, if there is one."""
-    return variable._layout
+    return getattr(variable, "_layout", None)  # on JAX alone before Keras 3.15
 
 
 def is_training(layer: keras.layers.Layer) -> bool:
