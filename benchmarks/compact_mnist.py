@@ -167,11 +167,9 @@ def run_sal(data, seed, epochs, prior, weights, rate, initial):
     yield trained_and_shrunk(model, data, epochs, callbacks)
 
 
-def run_tri_state(data, seed, epochs, prices, bimodal, depth, initial):
-    import keras
-
-    keras.utils.set_random_seed(seed)
-    *gates, last = [
+def gates_between(prices, bimodal, depth, initial):
+    """What `with_gates` takes: an activation learned at each place."""
+    return [
         ks.layers.TriStateReLU(
             price,
             bimodal=bimodal * price,
@@ -181,7 +179,14 @@ def run_tri_state(data, seed, epochs, prices, bimodal, depth, initial):
         )
         for price, place_depth in zip(prices, (0, 0, depth), strict=True)
     ]
-    model = with_gates([*gates, last], None)
+
+
+def run_tri_state(data, seed, epochs, prices, bimodal, depth, initial):
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    gates = gates_between(prices, bimodal, depth, initial)
+    model = with_gates(gates, None)
     yield trained_and_shrunk(model, data, epochs, [])
 
 
