@@ -236,7 +236,8 @@ def measure(part, options):
 
 
 def table(rows):
-    """One line for each file."""
+    """One line for each file, from the last run of its part."""
+    rows = {(row["part"], row["file"]): row for row in rows}.values()
     lines = [
         "| net | file | raw KiB | smaller | gzip KiB | accuracy % | ms "
         "| faster | emulated ARM64 time / dense | sparse there |",
