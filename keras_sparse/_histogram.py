@@ -4,11 +4,13 @@ The leading bits of every entry are counted; the bin that holds the k-th
 smallest is counted again on its next bits, until no bits are left.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+Key = Callable[[NDArray], NDArray] | None
 
 # Entries looked at at once: the temporaries of a chunk stay in cache.
 CHUNK = 2**16
@@ -17,16 +19,19 @@ CHUNK = 2**16
 _DIGIT = 12
 
 
-def chunks(arrays: Iterable[Any], dtype: np.dtype) -> Iterator[NDArray]:
-    """The entries of all arrays, a cacheful at a time, as `dtype`."""
+def chunks(
+    arrays: Iterable[Any], dtype: np.dtype, key: Key = None
+) -> Iterator[NDArray]:
+    """The entries of all arrays, or their keys, a cacheful at a time."""
     for array in arrays:
         flat = np.ravel(array, order="K")
         for start in range(0, flat.size, CHUNK):
-            yield flat[start : start + CHUNK].astype(dtype, copy=False)
+            chunk = flat[start : start + CHUNK].astype(dtype, copy=False)
+            yield key(chunk) if key else chunk
 
 
 def select_by_histogram(
-    arrays: Iterable[Any], k: int, dtype: np.dtype
+    arrays: Iterable[Any], k: int, dtype: np.dtype, key: Key = None
 ) -> float:
     """The k-th smallest entry, found a few of its bits at a time.
 
@@ -34,6 +39,7 @@ def select_by_histogram(
         arrays: Arrays without NaN, of any shapes.
         k: Rank, from 1.
         dtype: The dtype of floats that they are compared in.
+        key: Elementwise function of which the values are compared.
     """
     unsigned = np.dtype(f"u{dtype.itemsize}")
     whole = unknown = 8 * dtype.itemsize
@@ -41,7 +47,7 @@ def select_by_histogram(
     while unknown:
         width = min(_DIGIT, unknown)
         counts = np.zeros(2**width, np.int64)
-        for chunk in chunks(arrays, dtype):
+        for chunk in chunks(arrays, dtype, key):
             bits = chunk.view(unsigned)
             if unknown < whole:
                 bits = bits[bits >> unknown == known] & (2**unknown - 1)

@@ -43,7 +43,10 @@ def compute_masks(
         Map from path to a boolean mask, true where the weight stays.
     """
     scored = _Scores(score, weights, gradients)
-    shares = allocations.get(allocation)(weights, sparsity, scores=scored)
+    known: Mapping[str, NDArray] | None = scored
+    if score is scores.magnitude and allocation is allocations.global_:
+        known = None  # It takes magnitudes itself, a cacheful at a time.
+    shares = allocations.get(allocation)(weights, sparsity, scores=known)
     masks = {}
     for path, slot in slots.items():
         each = scored.pop(path)
@@ -55,11 +58,7 @@ def compute_masks(
 
 
 class _Scores(Mapping[str, NDArray]):
-    """The scores of weights by path, each taken when it is asked for.
-
-    Magnitudes are taken anew at every look, so that those of one weight are
-    in memory. Another score may be drawn at random: it is taken once.
-    """
+    """The scores of weights by path, each taken once, when it is asked for."""
 
     def __init__(
         self,
@@ -72,17 +71,17 @@ class _Scores(Mapping[str, NDArray]):
         self._taken: dict[str, NDArray] = {}
 
     def __getitem__(self, path: str) -> NDArray:
-        score = self.pop(path)
-        if self._score is not scores.magnitude:
-            self._taken[path] = score
-        return score
+        if path not in self._taken:
+            gradients = self._gradients
+            gradient = None if gradients is None else gradients[path]
+            self._taken[path] = self._score(self._weights[path], gradient)
+        return self._taken[path]
 
     def pop(self, path: str) -> NDArray:
         """The score of a weight that will not be asked for again."""
-        if path in self._taken:
-            return self._taken.pop(path)
-        gradient = None if self._gradients is None else self._gradients[path]
-        return self._score(self._weights[path], gradient)
+        score = self[path]
+        del self._taken[path]
+        return score
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._weights)

@@ -72,15 +72,16 @@ def global_(
     Reference:
         [Lee et al., 2019](https://arxiv.org/abs/1810.02340), algorithm 1.
     """
-    arrays = _scores(weights, scores)
+    key = np.abs if scores is None else None
+    arrays = weights if scores is None else _checked(scores, weights)
     sizes = {path: math.prod(np.shape(w)) for path, w in weights.items()}
     total = sum(sizes.values())
     budget = round(check_sparsity(sparsity) * total)
     budget = min(budget, total - len(sizes))
     full: dict[str, int] = {}
     while True:
-        rest = [path for path in weights if path not in full]
-        zeros = smallest_counts(arrays, rest, budget - sum(full.values()))
+        rest = {path: arrays[path] for path in weights if path not in full}
+        zeros = smallest_counts(rest, budget - sum(full.values()), key)
         emptied = {p: sizes[p] - 1 for p in rest if zeros[p] == sizes[p]}
         if not emptied:
             zeros |= full
@@ -278,10 +279,8 @@ def _deviation(w: NDArray) -> float:
     return math.sqrt(sum(squares) / w.size)
 
 
-def _scores(weights: Arrays, scores: Arrays | None) -> Arrays:
+def _checked(scores: Arrays, weights: Arrays) -> Arrays:
     """The scores, one for each weight."""
-    if scores is None:
-        return {path: np.abs(np.asarray(w)) for path, w in weights.items()}
     if scores.keys() != weights.keys():
         raise ValueError(
             f"Expected one score for each weight of {list(weights)}. "

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_sparse._histogram import CHUNK, chunks, select_by_histogram
+from keras_sparse._histogram import CHUNK, Key, chunks, select_by_histogram
 from keras_sparse._threads import map_pieces
 
 Result = TypeVar("Result")
@@ -104,15 +104,16 @@ class Split(NamedTuple):
     until: list[int]
 
 
-def split_at(arrays: Collection[Any], k: int) -> Split:
+def split_at(arrays: Collection[Any], k: int, key: Key = None) -> Split:
     """Cuts several arrays, taken together, at their k-th smallest entry.
 
-    Extra memory is a few percent of what the arrays take. They are gone
-    through several times, one by one, and may be made anew each time.
+    Extra memory is a few percent of what the arrays take.
 
     Args:
         arrays: As for `kth_smallest`.
         k: As for `kth_smallest`.
+        key: Elementwise function, such as `np.abs`, of which the values are
+            compared instead of the entries. Default: none.
 
     Raises:
         ValueError: If `k` is out of range or an entry is NaN.
@@ -122,23 +123,23 @@ def split_at(arrays: Collection[Any], k: int) -> Split:
     >>> split_at([np.array([3.0, 1.0]), np.array([[2.0], [9.0]])], k=2)
     Split(threshold=2.0, below=[1, 0], until=[1, 1])
     """
-    sample, total, dtype = _sample(arrays)
+    sample, total, dtype = _sample(arrays, key)
     if not 1 <= k <= total:
         raise ValueError(
             f"Expected a rank k from 1 to the number of entries, {total}. "
             f"Received: k={k}."
         )
     if total > _SMALL:
-        found = _sample_select(arrays, k, total, sample)
+        found = _sample_select(arrays, k, total, sample, key)
         if found is not None:
             return found
-        threshold = select_by_histogram(arrays, k, dtype)
+        threshold = select_by_histogram(arrays, k, dtype, key)
     else:
-        pooled = np.concatenate(list(chunks(arrays, dtype)))
+        pooled = np.concatenate(list(chunks(arrays, dtype, key)))
         check_no_nan(pooled)
         pooled.partition(k - 1)
         threshold = float(pooled[k - 1])
-    return _split(arrays, threshold, dtype)
+    return _split(arrays, threshold, dtype, key)
 
 
 def kth_smallest(arrays: Collection[Any], k: int) -> float:
@@ -209,12 +210,13 @@ def smallest_mask(score: Any, zeros: int) -> NDArray[np.bool_]:
     return keep.reshape(score.shape)
 
 
-def _sample(arrays: Iterable[Any]) -> tuple[NDArray, int, np.dtype]:
+def _sample(arrays: Iterable[Any], key: Key) -> tuple[NDArray, int, np.dtype]:
     """A sample of the entries, their number, and a dtype to compare them in."""
     parts, total, dtype = [], 0, np.dtype(np.float32)
     for array in arrays:
         flat = np.ravel(array, order="K")
-        parts.append(flat[-total % _STRIDE :: _STRIDE].copy())
+        part = flat[-total % _STRIDE :: _STRIDE].copy()
+        parts.append(key(part) if key else part)
         total += flat.size
         dtype = np.result_type(dtype, flat)
     sample = np.concatenate([np.empty(0, dtype), *parts], dtype=dtype)
@@ -222,7 +224,7 @@ def _sample(arrays: Iterable[Any]) -> tuple[NDArray, int, np.dtype]:
 
 
 def _sample_select(
-    arrays: Iterable[Any], k: int, total: int, sample: NDArray
+    arrays: Iterable[Any], k: int, total: int, sample: NDArray, key: Key
 ) -> Split | None:
     """The split after one pass, or `None` where luck is out.
 
@@ -246,7 +248,7 @@ def _sample_select(
 
     until_low, inside = [], []
     for array in arrays:
-        gathered = _map_chunks(gather, array, sample.dtype)
+        gathered = _map_chunks(gather, array, sample.dtype, key)
         until_low.append(sum(count for count, _ in gathered))
         parts = [part for _, part in gathered]
         inside.append(np.concatenate([np.empty(0, sample.dtype), *parts]))
@@ -262,11 +264,13 @@ def _sample_select(
             np.add(until_low, until).tolist(),
         )
     # One of many entries that are equal, or outside the bracket.
-    found = _split(arrays, float(low if rank < 1 else high), sample.dtype)
+    found = _split(arrays, float(low if rank < 1 else high), sample.dtype, key)
     return found if sum(found.below) < k <= sum(found.until) else None
 
 
-def _split(arrays: Iterable[Any], threshold: float, dtype: np.dtype) -> Split:
+def _split(
+    arrays: Iterable[Any], threshold: float, dtype: np.dtype, key: Key = None
+) -> Split:
     """The split at an entry that is known."""
 
     def count(chunk: NDArray) -> tuple[int, int]:
@@ -275,20 +279,20 @@ def _split(arrays: Iterable[Any], threshold: float, dtype: np.dtype) -> Split:
 
     below, until = [], []
     for array in arrays:
-        counts = _map_chunks(count, array, dtype)
+        counts = _map_chunks(count, array, dtype, key)
         below.append(sum(pair[0] for pair in counts))
         until.append(sum(pair[1] for pair in counts))
     return Split(threshold, below, until)
 
 
 def _map_chunks(
-    function: Callable[[NDArray], Result], array: Any, dtype: np.dtype
+    function: Callable[[NDArray], Result], array: Any, dtype: np.dtype, key: Key
 ) -> list[Result]:
     """What a function returns for each chunk, on several threads."""
     flat = np.ravel(array, order="K")
     pieces = map_pieces(
         lambda start, stop: [
-            function(chunk) for chunk in chunks([flat[start:stop]], dtype)
+            function(chunk) for chunk in chunks([flat[start:stop]], dtype, key)
         ],
         flat.size,
     )

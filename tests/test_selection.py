@@ -92,6 +92,16 @@ def test_large_arrays_are_split_where_sorting_says(kind, cores, monkeypatch):
         assert np.sum(~mask) == k // 2
 
 
+@pytest.mark.parametrize("size", [100, 300_000])
+def test_keys_are_compared_instead_of_entries(size):
+    score = np.random.default_rng(0).standard_normal(size, np.float32)
+    k = size // 3
+    plain = selection.split_at([np.abs(score)], k)
+    assert selection.split_at([score], k, np.abs) == plain
+    found = _histogram.select_by_histogram([score], k, score.dtype, np.abs)
+    assert found == plain.threshold
+
+
 def test_nan_is_found_by_every_thread(monkeypatch):
     monkeypatch.setattr(_threads, "_cores", lambda: 3)
     score = np.ones(1_500_000, np.float32)
