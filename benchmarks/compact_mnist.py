@@ -200,15 +200,12 @@ NAMES = {
 
 
 def table(part, epochs, decay):
-    """The table of a part."""
-    rows = [
-        row
-        for row in recorded(BENCHMARK)
-        if (row["part"], row["epochs"]) == (part, epochs)
-    ]
+    """The table of a part; `merge` for its epochs and decay alone."""
+    rows = [row for row in recorded(BENCHMARK) if row["part"] == part]
     if part == "merge":
-        return merge_table([row for row in rows if row["decay"] == decay])
-    return units_table(rows, part, NAMES[part])
+        chosen = {"epochs": epochs, "decay": decay}
+        return merge_table([r for r in rows if chosen.items() <= r.items()])
+    return units_table(rows, part, ("epochs", *NAMES[part]))
 
 
 def three(values):
