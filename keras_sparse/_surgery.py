@@ -122,6 +122,18 @@ def all_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     return list(layer._flatten_layers())
 
 
+def copy_of_lambda(layer: keras.layers.Lambda) -> keras.layers.Lambda:
+    """A layer with the very functions of another, not read from its config."""
+    return type(layer)(
+        layer.function,
+        output_shape=layer._output_shape,
+        mask=layer.mask,
+        arguments=layer.arguments,
+        name=layer.name,
+        dtype=layer.dtype_policy,
+    )
+
+
 def own_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
     """The variables that `layer` holds itself, without its sublayers'."""
     return layer._trainable_variables + layer._non_trainable_variables

@@ -19,9 +19,14 @@ def test_what_is_ignored_keeps_its_channels():
             layers.Dense(4, name="a"),
             layers.Dense(5, name="b"),
             layers.Dense(2),
-        ]
+        ],
+        name="data",  # the model itself is never what is ignored
     )
     assert cuttable(model, "a$") == [("b",)]
+    assert cuttable(model, lambda x: not isinstance(x, layers.Dense)) == [
+        ("a",),
+        ("b",),
+    ]
     with pytest.raises(ValueError, match="`ignored` to match"):
         groups(model, ignored="nothing")
 
@@ -83,11 +88,15 @@ def test_a_nested_model_that_is_ignored_keeps_all_its_widths():
 
 
 def test_what_a_lambda_reads_keeps_its_channels():
+    def twice(x):
+        return 2 * x
+
     model = keras.Sequential(
         [
             keras.Input((3,)),
             layers.Dense(4, name="a"),
-            layers.Lambda(lambda x: 2 * x, name="twice"),
+            layers.Lambda(twice, name="named"),
+            layers.Lambda(lambda x: x + 1, output_shape=lambda s: s),
             layers.Dense(5, name="b"),
             layers.Dense(2, name="c"),
         ]
@@ -97,4 +106,6 @@ def test_what_a_lambda_reads_keeps_its_channels():
     np.testing.assert_array_equal(
         shrink(model).predict(x, verbose=0), model.predict(x, verbose=0)
     )
-    assert shrink(model, 0.3).get_layer("a").units == 4
+    small = shrink(model, 0.3)
+    assert small.get_layer("a").units == 4
+    assert small.get_layer("named").function is twice

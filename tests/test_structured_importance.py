@@ -51,8 +51,10 @@ def test_taylor_takes_batches_and_the_compiled_loss():
     batch = (np.array([[1.0, 1.0]]), np.array([[0.0]]))
     (once,) = score(model, "taylor", data=batch)
     for times in (2, 3):
-        (again,) = score(model, "taylor", data=[batch] * times)
-        np.testing.assert_allclose(once, again)
+        for kind in (tuple, list):
+            batches = [kind(batch)] * times
+            (again,) = score(model, "taylor", data=batches)
+            np.testing.assert_allclose(once, again)
 
 
 def test_activation_is_the_energy_that_readers_draw():
@@ -81,8 +83,9 @@ def test_batches_of_a_dataset_count_as_the_arrays_do(importance):
 
 @pytest.mark.parametrize("importance", ["taylor", "activation"])
 def test_data_that_is_none_of_these(importance):
-    with pytest.raises(ValueError, match="Received: int"):
-        score(two_layers(), importance, data=3, loss="mse")
+    for data, message in ((3, "Received: int"), ([], "at least one batch")):
+        with pytest.raises(ValueError, match=message):
+            score(two_layers(), importance, data=data, loss="mse")
 
 
 def test_activation_sees_inside_nested_models():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -16,8 +15,7 @@ def fix_ignored(
     trace: Trace, model: keras.Model, ignored: _traversal.Filter | None
 ) -> None:
     """Fixes what `ignored` names; refuses sparsified and quantized layers."""
-    layers = list(_traversal.walk(model))
-    for layer in layers:
+    for layer in _traversal.walk(model):
         if attached(layer):
             raise ValueError(
                 "Expected a plain model. Received one in which "
@@ -37,19 +35,14 @@ def fix_ignored(
             )
     if ignored is None:
         return
+    # Not the model itself: its name says nothing of its layers.
+    layers = [each for each in _traversal.walk(model) if each is not model]
     chosen = {
         id(inside)
         for layer in _traversal.matching(layers, ignored, "ignored")
-        for inside in _inside(layer)
+        for inside in _surgery.all_layers(layer)
     }
     held: list[Any] = [a for a in trace.axes.values() if id(a.layer) in chosen]
     for axis in held:
         if axis.role != "in":
             trace.fix(axis.ids, f"{axis.layer.name} is ignored")
-
-
-def _inside(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
-    """The layer, and all that it holds at any depth."""
-    yield layer
-    for each in _surgery.sublayers(layer):
-        yield from _inside(each)

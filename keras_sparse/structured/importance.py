@@ -42,8 +42,8 @@ def scores(
         found: Its groups.
         values: Its weights.
         importance: One of `NAMES`, or a callable from a group to an array.
-        data: For `"taylor"` (x, y) or batches of it; for `"activation"` x
-            or batches of it.
+        data: For `"taylor"` what `pairs_of` takes, for `"activation"` what
+            `inputs_of` takes.
         loss: For `"taylor"`; the compiled loss if not given.
         normalize: Whether to divide by the mean of each group.
 

@@ -113,6 +113,8 @@ class _Rebuilding:
             return self.made[key][1]
         if key in self.replaced:
             new = self.replaced[key]
+        elif isinstance(operation, keras.layers.Lambda):
+            new = _surgery.copy_of_lambda(operation)
         elif key in self.trace.entered:
             return self.model(operation, self.trace.entered[key])
         else:
@@ -191,16 +193,7 @@ def _from_config(operation: Any, changes: dict[str, Any]) -> Any:
     for name, value in config.items():
         if name.endswith("_initializer") and _is_table(value):
             config[name] = "zeros"
-    if isinstance(operation, keras.layers.Lambda):
-        return _lambda(operation, config)
     return type(operation).from_config(config)
-
-
-def _lambda(operation: Any, config: dict[str, Any]) -> Any:
-    """A layer with the very function of another, not one read from code."""
-    new = type(operation).from_config(config, safe_mode=False)
-    new.function, new.mask = operation.function, operation.mask
-    return new
 
 
 def _is_table(initializer: Any) -> bool:

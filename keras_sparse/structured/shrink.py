@@ -73,7 +73,9 @@ def shrink(
         scope: `"group"`: the same share of each group goes. `"global"`: the
             lowest scores of the whole model go; magnitudes, energies and your
             own scores are divided by their group's mean first.
-        data: For `"taylor"` (x, y) or batches of these; for `"activation"` x.
+        data: For `"taylor"` (x, y) or a list of such pairs; for
+            `"activation"` x, or a list of arrays, one for each input of the
+            model. For both a `tf.data.Dataset` of batches, or an iterator.
         loss: For `"taylor"`: a Keras loss or its name; defaults to the loss
             that the model is compiled with.
         round_to: The number of units left in each group is a multiple of
