@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _PREFIX, _SUFFIX = ".keras_sparse-", ".tmp"
+_DAY = 24 * 60 * 60  # no write takes as long
 _NO_ROOM = {
     errno.ENOSPC: "a full disk",
     getattr(errno, "EDQUOT", errno.ENOSPC): "a quota that is used up",
@@ -69,7 +71,7 @@ def atomic_path(target: Path, needed: int | None = None) -> Iterator[Path]:
     The bytes are on the disk before the name changes. After an exception
     the file that was at `target` is as before, and the temporary one gone.
     Where the process was killed, the temporary one goes when something is
-    next written to the folder.
+    next written to the folder; on Windows, after a day.
 
     Args:
         target: the path to write, in an existing folder.
@@ -95,7 +97,7 @@ def atomic_path(target: Path, needed: int | None = None) -> Iterator[Path]:
         with _working_folder(target.parent) as folder:
             temporary = folder / target.name
             yield temporary
-            _sync(temporary)
+            _sync(temporary, os.O_RDWR)
             if target.exists():
                 shutil.copymode(target, temporary)
             os.replace(temporary, target)
@@ -105,7 +107,7 @@ def atomic_path(target: Path, needed: int | None = None) -> Iterator[Path]:
             raise
         raise OSError(reason, _message(target, needed, reason)) from error
     with contextlib.suppress(OSError):  # not every system opens folders
-        _sync(target.parent)
+        _sync(target.parent, os.O_RDONLY)
 
 
 def _no_room(
@@ -142,11 +144,12 @@ def _working_folder(parent: Path) -> Iterator[Path]:
     """Make a folder in `parent`, and remove it with what is left in it.
 
     It is locked until then, or until the process ends; those that are not,
-    of processes that were killed, are removed.
+    of processes that were killed, are removed, and so are those of a day ago.
     """
-    for left in parent.glob(f"{_PREFIX}*{_SUFFIX}"):
+    for left in parent.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError), _opened(left) as descriptor:
-            if _lock(descriptor):
+            old = time.time() - left.stat().st_mtime > _DAY
+            if old or (left.suffix == _SUFFIX and _lock(descriptor)):
                 shutil.rmtree(left)
     folder = _temporary(parent)
     new = folder.with_suffix(".new")  # not taken for a left one
@@ -187,8 +190,8 @@ def _temporary(folder: Path) -> Path:
     return folder / f"{_PREFIX}{secrets.token_hex(6)}{_SUFFIX}"
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _sync(path: Path, mode: int) -> None:
+    descriptor = os.open(path, mode)
     try:
         os.fsync(descriptor)
     finally:

@@ -30,8 +30,9 @@ class LayoutLike:
             return _surgery.layout_of(self.variable)
         from jax import sharding
 
-        mesh = self.variable.value.sharding.mesh
-        return sharding.NamedSharding(mesh, sharding.PartitionSpec())
+        layout = _surgery.layout_of(self.variable)
+        layout = getattr(layout, "backend_layout", layout)
+        return sharding.NamedSharding(layout.mesh, sharding.PartitionSpec())
 
     def get_tensor_layout(self, path: str) -> None:
         """No output of a layer is moved."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from keras_sparse import allocations, patterns, scores
 from keras_sparse.adapters import Slot
+from keras_sparse.selection import check_no_nan
 
 Score = Callable[..., NDArray]
 Pattern = Callable[[NDArray, float], NDArray]
@@ -51,6 +52,7 @@ def compute_masks(
     for path, slot in slots.items():
         each = scored.pop(path)
         if shares[path] == 0.0:
+            check_no_nan(each, f"the score of {path!r}")
             masks[path] = np.ones(each.shape, bool)
         else:
             masks[path] = _in_channel_order(each, slot, pattern, shares[path])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import math
 import os
 from collections.abc import Iterator
@@ -66,10 +67,11 @@ def _bytes(model: keras.Model) -> int:
     """What the variables take, the optimizer's too."""
     optimizer = getattr(model, "optimizer", None)
     variables = [*model.variables, *(optimizer.variables if optimizer else [])]
-    return sum(
-        math.prod(each.shape) * np.dtype(each.dtype).itemsize
-        for each in variables
-    )
+    total = 0
+    for each in variables:
+        with contextlib.suppress(TypeError):  # NumPy has no such type
+            total += math.prod(each.shape) * np.dtype(each.dtype).itemsize
+    return total
 
 
 def lost_on_reload(model: keras.Model) -> list[str]:

@@ -198,7 +198,11 @@ def smallest_mask(score: Any, zeros: int) -> NDArray[np.bool_]:
     if zeros == 0:
         check_no_nan(flat)
         return np.ones(score.shape, bool)
-    threshold, _, (until,) = split_at([flat], zeros)
+    try:
+        threshold, _, (until,) = split_at([flat], zeros)
+    except ValueError:
+        check_no_nan(flat)  # of all, not of a piece
+        raise
     keep = flat > threshold
     surplus = until - zeros
     start = flat.size

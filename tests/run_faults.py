@@ -112,14 +112,12 @@ def kill_in_the_middle(folder, name):
     try:
         while not (folder / name).exists():
             time.sleep(0.001)
-        seen = (folder / name).stat().st_ino
         while not any(folder.glob(f"{_atomic._PREFIX}*/*")):
             time.sleep(0)
         time.sleep(np.random.uniform(0, 0.002))
     finally:
         os.kill(writer, signal.SIGKILL)
         os.waitpid(writer, 0)
-    return seen
 
 
 def main(folder):

@@ -41,8 +41,10 @@ class BackupOnce(keras.callbacks.BackupAndRestore):
         if jax.process_index() == 0:
             distribution = keras.distribution.distribution()
             keras.distribution.set_distribution(None)
-            super().on_epoch_end(epoch, logs)
-            keras.distribution.set_distribution(distribution)
+            try:
+                super().on_epoch_end(epoch, logs)
+            finally:
+                keras.distribution.set_distribution(distribution)
 
     def on_train_end(self, logs=None):
         if jax.process_index() == 0:

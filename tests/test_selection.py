@@ -106,7 +106,7 @@ def test_nan_is_found_by_every_thread(monkeypatch):
     monkeypatch.setattr(_threads, "_cores", lambda: 3)
     score = np.ones(1_500_000, np.float32)
     score[-1] = np.nan
-    with pytest.raises(ValueError, match="NaN in 1 of"):
+    with pytest.raises(ValueError, match="NaN in 1 of 1500000"):
         selection.smallest_mask(score, 1_000_000)
 
 
