@@ -1,5 +1,7 @@
 """Masks on models: exact counts, scores with gradients, `prune`."""
 
+import tracemalloc
+
 import keras
 import numpy as np
 import pytest
@@ -154,3 +156,23 @@ def test_weights_that_moved_while_masked_are_let_in_at_zero():
     update_masks(model, weights, 0.5)
     assert weight.kept().ravel().tolist() == [True, False, False, True]
     assert model.get_weights()[0].ravel().tolist() == [4.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    "allocation", [ks.allocations.uniform, ks.allocations.global_]
+)
+def test_an_update_holds_all_masks_but_the_scores_of_one_weight(allocation):
+    from keras_sparse.pruning import masked_weights, update_masks
+
+    model = keras.Sequential(
+        [keras.Input((400,)), *(keras.layers.Dense(400) for _ in range(8))]
+    )
+    ks.sparsify(model, ks.Mask(), verbose=False)
+    weights = masked_weights(model)
+    update_masks(model, weights, 0.5, allocation=allocation)
+    tracemalloc.start()
+    update_masks(model, weights, 0.75, allocation=allocation)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    masks, one_weight = 8 * 400 * 400, 4 * 400 * 400
+    assert peak < masks + 2.5 * one_weight  # All weights would be 8.
