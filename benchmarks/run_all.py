@@ -54,7 +54,8 @@ QUICK = f"""
         --methods joint sequential
     1000 structured_bayes.py {TINY} --net lenet500 --method log_normal
     lottery_mnist.py --seeds 0 --steps 20 --every 10 --rounds 1
-    lottery_transfer.py --width 2 --steps 20 --every 10 --rounds 1 --compare 1
+    lottery_transfer.py --width 2 --steps 20 --every 10 --rounds 1 \
+        --compare 1 --settings classes
     1000 edge_popup.py {TINY} --keeps 0.5
     1000 compact_mnist.py merge {TINY}
     1000 compact_mnist.py tri_state {TINY}
