@@ -11,15 +11,13 @@ one Keras 3 model each; `tfmot, tf_keras` is the same architecture in Keras 2.
 `accepts`: prune half of the weights in one step on two samples, finish,
 predict. "yes" is a model in which every kernel has zeros, "n of m kernels" one
 in which some have none, else it is the error. `accuracy`: LeNet-300-100 by
-Recipe A, one seed, with the time of a step (tools in turn: compare loosely;
-`step_time.py` interleaves).
+Recipe A, one seed. For the time of a step see `step_time.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import time
 
 from applications_shrink import FAMILIES
 from recipes import BATCH, EPOCHS, compile_for, lenet300, record, recorded
@@ -183,7 +181,6 @@ def accuracy(tool, sparsity, data, epochs):
         tool, lenet300(keras), sparsity, epochs, steps
     )
     compile_for(keras, model, steps)
-    begin = time.perf_counter()
     model.fit(
         data.train.x,
         data.train.y,
@@ -192,7 +189,6 @@ def accuracy(tool, sparsity, data, epochs):
         verbose=0,
         callbacks=callbacks,
     )
-    seconds = time.perf_counter() - begin
     model = finish(model)
     counts, sizes = zip(*zeros(model), strict=True)
     guess = model.predict(data.test.x, 1000, verbose=0).argmax(1)
@@ -202,7 +198,6 @@ def accuracy(tool, sparsity, data, epochs):
         "epochs": epochs,
         "zeros": round(sum(counts) / sum(sizes), 4),
         "accuracy": round(100 * float((guess == data.test.y).mean()), 2),
-        "ms_per_step": round(1e3 * seconds / steps, 2),
     }
 
 
@@ -219,14 +214,14 @@ def table(rows):
         lines.append(f"| {model} | {' | '.join(cells)} |")
     lines += [
         "",
-        "| tool | sparsity asked for | found | accuracy % | ms a step |",
-        "|---|---|---|---|---|",
+        "| tool | sparsity asked for | found | accuracy % |",
+        "|---|---|---|---|",
     ]
     runs = {(r["tool"], r["sparsity"]): r for r in rows if "accuracy" in r}
     for (tool, sparsity), row in sorted(runs.items()):
         lines.append(
             f"| {tool} | {sparsity:.0%} | {row['zeros']:.1%} "
-            f"| {row['accuracy']:.2f} | {row['ms_per_step']:.1f} |"
+            f"| {row['accuracy']:.2f} |"
         )
     return "\n".join(lines)
 
