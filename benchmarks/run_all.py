@@ -82,6 +82,9 @@ def main():
     commands = quick_commands() if options.quick else full_commands()
     if options.only:
         names = {name.removesuffix(".py") for name in options.only}
+        unknown = names - {script_of(each) for each in commands}
+        if unknown:
+            parser.error(f"no command of {', '.join(sorted(unknown))}")
         commands = [each for each in commands if script_of(each) in names]
     if options.list:
         print("\n".join(commands))
@@ -92,30 +95,37 @@ def main():
 
 
 def full_commands():
-    """The commands that README.md names, in its order."""
+    """The commands that README.md names, in its order; all scripts have one."""
     lines = (HERE / "README.md").read_text().splitlines()
     commands = [line.strip() for line in lines if line.startswith("    ")]
     pattern = re.compile(r"([A-Z_0-9]+=\S+ )*python benchmarks/")
-    return [
+    commands = [
         each
         for each in commands
         if pattern.match(each)
         and "--table" not in each
         and script_of(each) + ".py" not in NO_BENCHMARKS
     ]
+    check_all(commands, "README.md")
+    return commands
 
 
 def quick_commands():
     """One line or more for each script; all scripts have one."""
     lines = [line.strip() for line in QUICK.strip().splitlines()]
+    check_all(lines, "QUICK in run_all.py")
+    return lines
+
+
+def check_all(commands, where):
+    """Refuses commands that leave a script out."""
     scripts = {path.name for path in HERE.glob("*.py")} - NO_BENCHMARKS
-    missing = scripts - {f"{script_of(line)}.py" for line in lines}
+    missing = scripts - {f"{script_of(each)}.py" for each in commands}
     if missing:
         raise ValueError(
-            "Expected a quick form of every script, received none of "
-            f"{', '.join(sorted(missing))}. Add it to QUICK in run_all.py."
+            "Expected a command for every script, received none of "
+            f"{', '.join(sorted(missing))}. Add it to {where}."
         )
-    return lines
 
 
 def script_of(command):

@@ -160,16 +160,16 @@ def time_update():
     import keras_sparse as ks
     from keras_sparse.pruning import masked_weights, update_masks
 
-    model = network(keras, "mlp2048")
-    ks.sparsify(model, ks.Mask(), verbose=False)
-    model.compile("adam", "mse")
-    model.fit(np.ones((8, 784)), np.ones((8, 10)), verbose=0)
-    weights = masked_weights(model)
-    size = sum(int(np.prod(w.each.raw.shape)) for w in weights.values())
     for name, allocation in (
         ("uniform", ks.allocations.uniform),
         ("global", ks.allocations.global_),
     ):
+        model = network(keras, "mlp2048")
+        ks.sparsify(model, ks.Mask(), verbose=False)
+        model.compile("adam", "mse")
+        model.fit(np.ones((8, 784)), np.ones((8, 10)), verbose=0)
+        weights = masked_weights(model)
+        size = sum(int(np.prod(w.each.raw.shape)) for w in weights.values())
         times = []
         for sparsity in np.linspace(0.1, 0.9, 17):
             begin = time.perf_counter()
