@@ -121,6 +121,18 @@ def test_a_refused_call_leaves_the_model_as_it_was(arguments, message):
     assert model.get_config() == config
 
 
+def test_nan_is_refused_where_nothing_is_pruned():
+    model = keras.Sequential(
+        [keras.Input((2,)), keras.layers.Dense(2), keras.layers.Dense(2)]
+    )
+    first, second = model.layers
+    second.kernel.assign(np.full((2, 2), np.nan))
+    shares = {f"{first.path}/kernel": 0.5, f"{second.path}/kernel": 0.0}
+    with pytest.raises(ValueError, match="NaN in 4 of 4"):
+        ks.prune(model, 0.25, allocation=shares)
+    assert np.count_nonzero(first.kernel) == 4
+
+
 def test_nan_weights_are_refused():
     model = one_layer(np.full((2, 2), np.nan))
     with pytest.raises(ValueError, match="NaN"):
