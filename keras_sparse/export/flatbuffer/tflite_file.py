@@ -7,10 +7,11 @@ newest operators, while TensorFlow's copy would load TensorFlow.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -140,8 +141,15 @@ def read_tflite(path: str | os.PathLike) -> TFLiteFile:
             f"{len(content)} bytes and without the identifier 'TFL3'. Is "
             "it another kind of file, or a download that stopped?"
         )
-    try:
+    with damage_named(name):
         return _parse(name, content)
+
+
+@contextlib.contextmanager
+def damage_named(name: str) -> Iterator[None]:
+    """Turns what reading damaged bytes raises into an error of that file."""
+    try:
+        yield
     except (
         ArithmeticError,
         AttributeError,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,10 @@ from typing import Any
 import keras
 
 from keras_sparse.export.flatbuffer.graph import FlatbufferGraph, indices
-from keras_sparse.export.flatbuffer.tflite_file import read_tflite
+from keras_sparse.export.flatbuffer.tflite_file import (
+    damage_named,
+    read_tflite,
+)
 from keras_sparse.export.xnnpack.operators import (
     Finding,
     body_problem,
@@ -192,20 +194,8 @@ def xnnpack_report(
     read_tflite(model_or_path)
     with open(model_or_path, "rb") as file:
         content = file.read()
-    try:
+    with damage_named(os.fspath(model_or_path)):
         return check_graph(FlatbufferGraph(content))
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        ValueError,
-        struct.error,
-    ) as error:
-        raise ValueError(
-            f"Expected a whole .tflite file, received "
-            f"{os.fspath(model_or_path)!r}, which is damaged: {error}."
-        ) from error
 
 
 def check_graph(graph: FlatbufferGraph) -> XNNPACKReport:
