@@ -95,6 +95,14 @@ def left(folder):
     return sorted(folder.glob(f"{_atomic._PREFIX}*"))
 
 
+def is_writing(folder):
+    """Whether a file stands in a folder that is not yet in place."""
+    try:
+        return any(any(working.iterdir()) for working in left(folder))
+    except FileNotFoundError:  # put in place meanwhile
+        return False
+
+
 def write_on(folder, name, parent):
     value = 1.0
     while os.getppid() == parent:  # or nobody would end it
@@ -112,7 +120,7 @@ def kill_in_the_middle(folder, name):
     try:
         while not (folder / name).exists():
             time.sleep(0.001)
-        while not any(folder.glob(f"{_atomic._PREFIX}*/*")):
+        while not is_writing(folder):
             time.sleep(0)
         time.sleep(np.random.uniform(0, 0.002))
     finally:
