@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
-import keras
 from keras import ops
+
+from keras_sparse._fused import fused
 
 TINY = 1.2e-38  # The least float32 that is not flushed to zero.
 
@@ -27,17 +26,7 @@ def shrink(
         The values, and where they are not zero: wherever `|w| > T`, to the
         next float.
     """
-    if training and keras.backend.backend() == "tensorflow":
-        return _compiled()(w, threshold, p)
-    return _shrink(w, threshold, p)
-
-
-@functools.cache
-def _compiled() -> Callable[..., tuple[Any, Any]]:
-    import tensorflow as tf
-
-    # In one pass over the weight instead of a dozen.
-    return tf.function(_shrink, autograph=False, jit_compile=True)
+    return (fused(_shrink) if training else _shrink)(w, threshold, p)
 
 
 def _shrink(w: Any, threshold: Any, p: float) -> tuple[Any, Any]:

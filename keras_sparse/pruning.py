@@ -15,17 +15,17 @@ from keras_sparse import (
     patterns,
     scores,
 )
-from keras_sparse._histogram import CHUNK
 from keras_sparse._masks import Allocation, Pattern, Score, compute_masks
 from keras_sparse._signals import SIGNALS
 from keras_sparse._sparse_layer import Attached, attached
-from keras_sparse._threads import map_pieces
 from keras_sparse._traversal import Filter, choose, walk
 from keras_sparse.parametrizations.mask import Mask
 from keras_sparse.parametrizations.parametrization import Parametrization
 from keras_sparse.selection import check_sparsity
 from keras_sparse.sparsify import parametrized, sparsify, strip
 
+# Entries looked at at once: what is computed of them stays in cache.
+_PIECE = 2**18
 ParametrizationT = TypeVar("ParametrizationT", bound=Parametrization)
 
 
@@ -50,8 +50,8 @@ class MaskedWeight(NamedTuple):
         return value if _is_zero_outside(value, kept) else value * kept
 
     def kept(self) -> NDArray[np.bool_]:
-        """The mask as booleans."""
-        return _surgery.to_numpy(self.mask.mask.value).astype(bool)
+        """The mask as booleans to read from, until it changes."""
+        return _surgery.to_numpy(self.mask.mask.value).view(bool)
 
 
 def masked_weights(
@@ -230,25 +230,18 @@ def prune(
 def _is_zero_outside(value: NDArray, kept: NDArray) -> bool:
     """Whether no entry is other than zero where it is not kept."""
     value, kept = value.reshape(-1), kept.reshape(-1)
-
-    def check(start: int, stop: int) -> bool:
-        for i in range(start, stop, CHUNK):
-            piece = slice(i, min(i + CHUNK, stop))
-            if np.any((value[piece] != 0) > kept[piece]):
-                return False
-        return True
-
-    return all(map_pieces(check, value.size))
+    for start in range(0, value.size, _PIECE):
+        piece = slice(start, start + _PIECE)
+        if np.any((value[piece] != 0) > kept[piece]):
+            return False
+    return True
 
 
 def _zero_masked(weight: MaskedWeight, optimizer: Any) -> None:
     """Zeros a weight under a hard mask and its slots where it is masked."""
     each, mask = weight
-    if mask.straight_through:
-        return
-    keep = keras.ops.cast(mask.mask, each.raw.dtype)
-    for variable in (each.raw, *_slots(optimizer, each.raw)):
-        variable.assign(variable * keras.ops.cast(keep, variable.dtype))
+    if not mask.straight_through:
+        mask.clear(each.raw, *_slots(optimizer, each.raw))
 
 
 def _slots(optimizer: Any, variable: keras.Variable) -> list[keras.Variable]:

@@ -6,16 +6,13 @@ Nothing large is sorted, copied or concatenated.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_sparse._histogram import CHUNK, Key, chunks, select_by_histogram
-from keras_sparse._threads import map_pieces
-
-Result = TypeVar("Result")
 
 # One entry of so many is in the sample: more make it slow, fewer make what it
 # brackets large. Odd, so that it does not miss most columns of a matrix.
@@ -252,7 +249,7 @@ def _sample_select(
 
     until_low, inside = [], []
     for array in arrays:
-        gathered = _map_chunks(gather, array, sample.dtype, key)
+        gathered = [gather(c) for c in chunks([array], sample.dtype, key)]
         until_low.append(sum(count for count, _ in gathered))
         parts = [part for _, part in gathered]
         inside.append(np.concatenate([np.empty(0, sample.dtype), *parts]))
@@ -283,21 +280,7 @@ def _split(
 
     below, until = [], []
     for array in arrays:
-        counts = _map_chunks(count, array, dtype, key)
+        counts = [count(chunk) for chunk in chunks([array], dtype, key)]
         below.append(sum(pair[0] for pair in counts))
         until.append(sum(pair[1] for pair in counts))
     return Split(threshold, below, until)
-
-
-def _map_chunks(
-    function: Callable[[NDArray], Result], array: Any, dtype: np.dtype, key: Key
-) -> list[Result]:
-    """What a function returns for each chunk, on several threads."""
-    flat = np.ravel(array, order="K")
-    pieces = map_pieces(
-        lambda start, stop: [
-            function(chunk) for chunk in chunks([flat[start:stop]], dtype, key)
-        ],
-        flat.size,
-    )
-    return [result for piece in pieces for result in piece]

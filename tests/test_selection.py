@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from keras_sparse import _histogram, _threads, selection
+from keras_sparse import _histogram, selection
 
 SCORES = {
     "plain": [3.0, 1.0, 2.0, 5.0, 4.0],
@@ -69,10 +69,8 @@ def test_pooled_large_arrays_need_no_copy():
     assert peak < 2**21  # A quarter of the 8 MB that the scores take.
 
 
-@pytest.mark.parametrize("cores", [1, 3])
 @pytest.mark.parametrize("kind", ["normal", "sparse", "infinite", "equal"])
-def test_large_arrays_are_split_where_sorting_says(kind, cores, monkeypatch):
-    monkeypatch.setattr(_threads, "_cores", lambda: cores)
+def test_large_arrays_are_split_where_sorting_says(kind):
     rng = np.random.default_rng(0)
     arrays = [
         rng.standard_normal(shape, np.float32)
@@ -102,8 +100,7 @@ def test_keys_are_compared_instead_of_entries(size):
     assert found == plain.threshold
 
 
-def test_nan_is_found_by_every_thread(monkeypatch):
-    monkeypatch.setattr(_threads, "_cores", lambda: 3)
+def test_nan_is_found_in_the_last_piece():
     score = np.ones(1_500_000, np.float32)
     score[-1] = np.nan
     with pytest.raises(ValueError, match="NaN in 1 of 1500000"):

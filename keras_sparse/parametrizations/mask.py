@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
+from keras_sparse import _surgery
+from keras_sparse._fused import fused, update
 from keras_sparse.parametrizations.parametrization import Parametrization
 
 
@@ -71,25 +74,32 @@ class Mask(Parametrization):
         Raises:
             ValueError: If the shape is another one.
         """
-        mask = keras.ops.convert_to_tensor(mask)
+        if isinstance(mask, np.ndarray) and mask.dtype == bool:
+            mask = keras.ops.convert_to_tensor(mask.view(np.uint8))
+        else:
+            mask = keras.ops.cast(keras.ops.not_equal(mask, 0), "uint8")
         if tuple(mask.shape) != tuple(self.mask.shape):
             raise ValueError(
                 f"Expected a mask of shape {tuple(self.mask.shape)}, the shape "
                 f"of the weight. Received: shape {tuple(mask.shape)}. Compute "
                 "the mask from this weight."
             )
-        self.mask.assign(keras.ops.cast(mask, "uint8"))
+        self.mask.assign(mask)
 
     def call(self, w: Any, training: bool | None = None) -> Any:
-        masked = w * keras.ops.cast(self.mask, w.dtype)
+        masked = self.finalize(w)
         if self.straight_through:
             return w + keras.ops.stop_gradient(masked - w)
         return masked
 
     def finalize(self, w: Any) -> Any:
-        return keras.ops.where(
-            keras.ops.cast(self.mask, "bool"), w, keras.ops.zeros_like(w)
-        )
+        return fused(_where)(w, _surgery.read(self.mask))
+
+    def clear(self, *variables: keras.Variable) -> None:
+        """Zeros variables of the weight's shape where the mask is 0."""
+        mask = _surgery.read(self.mask)
+        for variable in variables:
+            update(variable, _where, mask)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -97,3 +107,9 @@ class Mask(Parametrization):
             "straight_through": self.straight_through,
             "keep_zeros": self.keep_zeros,
         }
+
+
+def _where(w: Any, mask: Any) -> Any:
+    return keras.ops.where(
+        keras.ops.cast(mask, "bool"), w, keras.ops.zeros_like(w)
+    )

@@ -1,0 +1,80 @@
+"""One pass over a large tensor, where its operations one by one take several.
+
+TensorFlow writes what each operation returns to memory of its own; XLA
+computes a chain of them entry by entry, and a variable in its place.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+# Below so many entries starting XLA costs more than the passes.
+_WORTH_IT = 2**17
+
+
+def fused(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, compiled where that pays.
+
+    That is on TensorFlow without accelerators, which do the same by
+    themselves, or lack the tools that XLA needs there.
+
+    Args:
+        function: From tensors to what is computed of each entry alone. The
+            first tensor tells the size.
+    """
+
+    @functools.wraps(function)
+    def call(first: Any, *others: Any) -> Any:
+        chosen = _compiled(function) if _pays(first.shape) else function
+        return chosen(first, *others)
+
+    return call
+
+
+def update(
+    variable: keras.Variable, function: Callable[..., Any], *others: Any
+) -> None:
+    """`variable.assign(function(variable, *others))`, in place where it pays.
+
+    Args:
+        variable: A variable that holds a value already.
+        function: As for `fused`.
+        *others: Further tensors.
+    """
+    if _pays(variable.shape):
+        import tensorflow as tf
+
+        if not isinstance(variable.value, tf.distribute.DistributedValues):
+            _compiled_update(function)(variable.value, *others)
+            return
+    value = keras.ops.convert_to_tensor(variable)
+    variable.assign(function(value, *others))
+
+
+@functools.cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    import tensorflow as tf
+
+    return tf.function(function, autograph=False, jit_compile=True)
+
+
+@functools.cache
+def _compiled_update(function: Callable[..., Any]) -> Callable[..., None]:
+    def assign(variable: Any, *others: Any) -> None:
+        variable.assign(function(variable, *others))
+
+    return _compiled(assign)
+
+
+def _pays(shape: Any) -> bool:
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    size = tf.TensorShape(shape).num_elements()
+    kinds = {each.device_type for each in tf.config.list_logical_devices()}
+    return size is not None and size >= _WORTH_IT and kinds == {"CPU"}

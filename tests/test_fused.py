@@ -1,0 +1,126 @@
+"""What XLA computes in one pass is what the operations give one by one."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_sparse as ks
+from keras_sparse import _fused
+from keras_sparse.pruning import masked_weights, update_masks
+
+
+def halved(value, mask):
+    return keras.ops.where(mask, value / 2, keras.ops.zeros_like(value))
+
+
+@pytest.fixture
+def always(monkeypatch):
+    monkeypatch.setattr(_fused, "_WORTH_IT", 1)
+
+
+@pytest.fixture
+def arrays():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(7, 5)).astype("float32"), rng.random((7, 5)) < 0.5
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_values_and_gradients(always, arrays, dtype):
+    value, mask = keras.ops.cast(arrays[0], dtype), arrays[1]
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(value)
+        plain, fused = halved(value, mask), _fused.fused(halved)(value, mask)
+    assert fused.dtype == plain.dtype
+    np.testing.assert_array_equal(fused, plain)
+    np.testing.assert_array_equal(
+        tape.gradient(fused, value), tape.gradient(plain, value)
+    )
+
+
+def test_a_variable_changes_in_place_and_what_was_read_does_not(always, arrays):
+    value, mask = arrays
+    variable = keras.Variable(value)
+    read = variable.numpy()
+    _fused.update(variable, halved, mask)
+    np.testing.assert_array_equal(variable.numpy(), halved(value, mask))
+    np.testing.assert_array_equal(read, value)
+
+
+def test_a_mirrored_variable(always, arrays):
+    value, mask = arrays
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        variable = keras.Variable(value)
+        _fused.update(variable, halved, mask)
+    for each in variable.value.values:
+        np.testing.assert_array_equal(each, halved(value, mask))
+
+
+def test_only_large_tensors_on_cpu_are_compiled(arrays, monkeypatch):
+    asked = []
+    monkeypatch.setattr(_fused, "_compiled", asked.append)
+    small = keras.ops.ones((_fused._WORTH_IT - 1,))
+    _fused.fused(halved)(small, True)
+    assert not asked
+    with pytest.raises(TypeError):  # what `append` returns is not called
+        _fused.fused(halved)(keras.ops.ones((_fused._WORTH_IT,)), True)
+    assert asked == [halved]
+
+
+def net():
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Dense(24, "relu"), keras.layers.Dense(3)]
+    model = keras.Sequential([keras.Input((12,)), *layers])
+    ks.sparsify(model, ks.Mask(), verbose=False)
+    model.compile("adam", "mse")
+    return model
+
+
+def trained(jit_compile=False, run_eagerly=False):
+    model = net()
+    model.compile(
+        "adam", "mse", jit_compile=jit_compile, run_eagerly=run_eagerly
+    )
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(size=(64, 12)), rng.normal(size=(64, 3))
+    prune = ks.callbacks.Prune(0.8, every=2)
+    model.fit(x, y, epochs=4, batch_size=8, verbose=0, callbacks=[prune])
+    masks = [each.kept() for each in masked_weights(model).values()]
+    assert sum(mask.sum() for mask in masks) == 72  # a fifth of 360
+    return model.get_weights()
+
+
+@pytest.mark.parametrize("how", [{}, {"jit_compile": True}, {"run_eagerly": 1}])
+def test_pruning_ends_at_the_same_weights(how, monkeypatch):
+    plain = trained(**how)
+    monkeypatch.setattr(_fused, "_WORTH_IT", 1)
+    for expected, found in zip(plain, trained(**how), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_slots_are_zero_where_masked(always):
+    model = net()
+    model.fit(np.ones((8, 12)), np.ones((8, 3)), verbose=0)
+    weights = masked_weights(model)
+    update_masks(model, weights, 0.5)
+    for weight in weights.values():
+        kept = weight.kept()
+        slots = [
+            v
+            for v in model.optimizer.variables
+            if tuple(v.shape) == kept.shape
+        ]
+        assert len(slots) == 2
+        for slot in slots:
+            assert not np.any(slot.numpy()[~kept]) and np.any(slot.numpy())
+
+
+def test_a_saved_model_computes_without_this_library(always, tmp_path):
+    model = net()
+    update_masks(model, masked_weights(model), 0.5)
+    x = np.ones((2, 12), np.float32)
+    expected = model.predict(x, verbose=0)
+    model.export(tmp_path / "m", verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path / "m"))
+    np.testing.assert_allclose(loaded.serve(x), expected, rtol=1e-5)
