@@ -1,17 +1,16 @@
-"""Question: which models do the pruners for Keras accept, and how well do they?
+"""Question: which models do the pruners for Keras accept?
 
-    python benchmarks/other_pruners.py --part accepts
-    python benchmarks/other_pruners.py --part accepts --models nested VGG16
-    python benchmarks/other_pruners.py --part accuracy --sparsities 0.9 0.98
+    python benchmarks/other_pruners.py
+    python benchmarks/other_pruners.py --models nested VGG16
     python benchmarks/other_pruners.py --table
 
 keras_sparse, tensorflow-model-optimization and PQuantML (`pip install
 pquant-ml`; its quantization off, its method PDP, which follows magnitudes) on
 one Keras 3 model each; `tfmot, tf_keras` is the same architecture in Keras 2.
-`accepts`: prune half of the weights in one step on two samples, finish,
-predict. "yes" is a model in which every kernel has zeros, "n of m kernels" one
-in which some have none, else it is the error. `accuracy`: LeNet-300-100 by
-Recipe A, one seed. For the time of a step see `step_time.py`.
+They prune half of the weights in one step on two samples, finish, and predict.
+"yes" is a model in which every kernel has zeros, "n of m kernels" one in which
+some have none, else it is the error. For what they cost and leave see
+`side_by_side.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import argparse
 import os
 
 from applications_shrink import FAMILIES
-from recipes import BATCH, EPOCHS, compile_for, lenet300, record, recorded
+from recipes import record, recorded
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"  # for tfmot
 BENCHMARK = "other_pruners"
@@ -172,37 +171,8 @@ def accepts(tool, name):
     return f"{sum(count > 0 for count in counts)} of {len(counts)} kernels"
 
 
-def accuracy(tool, sparsity, data, epochs):
-    """One training by Recipe A; returns its row."""
-    keras = keras_of(tool)
-    keras.utils.set_random_seed(0)
-    steps = epochs * -(-len(data.train.x) // BATCH)
-    model, callbacks, finish = wrap(
-        tool, lenet300(keras), sparsity, epochs, steps
-    )
-    compile_for(keras, model, steps)
-    model.fit(
-        data.train.x,
-        data.train.y,
-        batch_size=BATCH,
-        epochs=epochs,
-        verbose=0,
-        callbacks=callbacks,
-    )
-    model = finish(model)
-    counts, sizes = zip(*zeros(model), strict=True)
-    guess = model.predict(data.test.x, 1000, verbose=0).argmax(1)
-    return {
-        "tool": tool,
-        "sparsity": sparsity,
-        "epochs": epochs,
-        "zeros": round(sum(counts) / sum(sizes), 4),
-        "accuracy": round(100 * float((guess == data.test.y).mean()), 2),
-    }
-
-
 def table(rows):
-    """What is accepted, then what accuracy is left; the last run counts."""
+    """What is accepted; the last run counts."""
     words = {(r["model"], r["tool"]): r["found"] for r in rows if "found" in r}
     models = list(dict.fromkeys(model for model, _ in words))
     lines = [
@@ -212,44 +182,21 @@ def table(rows):
     for model in models:
         cells = [words.get((model, tool), "") for tool in TOOLS]
         lines.append(f"| {model} | {' | '.join(cells)} |")
-    lines += [
-        "",
-        "| tool | sparsity asked for | found | accuracy % |",
-        "|---|---|---|---|",
-    ]
-    runs = {(r["tool"], r["sparsity"]): r for r in rows if "accuracy" in r}
-    for (tool, sparsity), row in sorted(runs.items()):
-        lines.append(
-            f"| {tool} | {sparsity:.0%} | {row['zeros']:.1%} "
-            f"| {row['accuracy']:.2f} |"
-        )
     return "\n".join(lines)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=("accepts", "accuracy"))
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=TOOLS)
     parser.add_argument("--models", nargs="+", default=[*HARD, *FAMILIES])
-    parser.add_argument("--sparsities", type=float, nargs="+", default=[0.9])
-    parser.add_argument("--epochs", type=int, default=EPOCHS["lenet300"])
     parser.add_argument("--table", action="store_true", help="only print it")
     options = parser.parse_args()
-    if options.part == "accepts":
+    if not options.table:
         for name in options.models:
             for tool in options.tools:
                 found = accepts(tool, name)
                 row = {"model": name, "tool": tool, "found": found}
                 print(record(BENCHMARK, row), flush=True)
-    elif options.part == "accuracy":
-        from keras_sparse import datasets
-
-        data = datasets.load("mnist")
-        for sparsity in options.sparsities:
-            for tool in options.tools:
-                if tool != "tfmot":  # which refuses Keras 3
-                    row = accuracy(tool, sparsity, data, options.epochs)
-                    print(record(BENCHMARK, row), flush=True)
     print(table(recorded(BENCHMARK)))
 
 

@@ -35,9 +35,9 @@ TINY = "--seeds 0 --epochs 1"
 QUICK = f"""
     soak.py --epochs 5 --restarts 1 --images 1000
     large_model.py --sizes 1M --steps 1 --no-export
-    other_pruners.py --part accepts --models nested
-    1000 other_pruners.py --part accuracy --epochs 1 \
-        --tools keras_sparse "tfmot, tf_keras"
+    other_pruners.py --models nested
+    side_by_side.py --epochs 2 --rounds 1 --step-epochs 2 --images 500 \
+        --tools "plain Keras" keras_sparse
     1000 phone_nets.py --part mobilenet --epochs 1 1 --runs 5
     1000 phone_nets.py --part blocks --epochs 1 1 --runs 5 --width 128
     1000 phone_nets.py --part vgg --epochs 1 1 --runs 5

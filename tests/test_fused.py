@@ -107,9 +107,7 @@ def test_slots_are_zero_where_masked(always):
     for weight in weights.values():
         kept = weight.kept()
         slots = [
-            v
-            for v in model.optimizer.variables
-            if tuple(v.shape) == kept.shape
+            v for v in model.optimizer.variables if tuple(v.shape) == kept.shape
         ]
         assert len(slots) == 2
         for slot in slots:
