@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -29,7 +30,8 @@ def compiler(
     if given is not None:
         arguments = dict(given)
         optimizer = keras.optimizers.get(arguments.pop("optimizer", "rmsprop"))
-        config = keras.optimizers.serialize(optimizer)
+        with _named_remedy():
+            config = keras.optimizers.serialize(optimizer)
         return lambda each: each.compile(
             optimizer=keras.optimizers.deserialize(copy.deepcopy(config)),
             **arguments,
@@ -40,8 +42,22 @@ def compiler(
             "compile={'optimizer': 'adam', 'loss': ...}."
         )
     # Some optimizers take entries out of the config they are made from.
-    config = model.get_compile_config()
+    with _named_remedy():
+        config = model.get_compile_config()
     return lambda each: each.compile_from_config(copy.deepcopy(config))
+
+
+@contextlib.contextmanager
+def _named_remedy() -> Iterator[None]:
+    try:
+        yield
+    except NotImplementedError as error:
+        raise ValueError(
+            "Expected an optimizer and a loss that can be made anew from "
+            f"their configs. Received one that cannot: {error} Pass "
+            "compile=a callable, `lambda model: model.compile(...)`, which "
+            "makes a new optimizer each time."
+        ) from error
 
 
 def without_names(config: Any) -> Any:

@@ -216,6 +216,11 @@ def sync_state(model: keras.Model) -> None:
         model.jax_state_sync()
 
 
+def learning_rate(optimizer: keras.optimizers.Optimizer) -> Any:
+    """The optimizer's rate: a variable, or the schedule itself."""
+    return optimizer._learning_rate
+
+
 def optimizer_slots(
     optimizer: keras.optimizers.Optimizer, variable: keras.Variable
 ) -> list[keras.Variable]:
@@ -247,11 +252,8 @@ def seed_generators(
     layer: keras.layers.Layer,
 ) -> list[keras.random.SeedGenerator]:
     """Every seed generator in the layer and below it, each once."""
-    found: dict[int, keras.random.SeedGenerator] = {}
-    for each in all_layers(layer):
-        for generator in each._seed_generators:
-            found.setdefault(id(generator), generator)
-    return list(found.values())
+    found = [g for each in all_layers(layer) for g in each._seed_generators]
+    return list({id(generator): generator for generator in found}.values())
 
 
 def examples_seen(model: keras.Model) -> float:

@@ -191,11 +191,14 @@ def test_checkpoints_that_do_not_fit(tmp_path):
         search(compile=compiling(loss="mean_absolute_error"), checkpoint=path)
 
 
-def test_losses_without_a_name_and_schedules_without_a_config(tmp_path):
-    class Halving(keras.optimizers.schedules.LearningRateSchedule):
-        def __call__(self, step):
-            return 0.1 * 0.5 ** keras.ops.cast(step, "float32")
+class Halving(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule without a config."""
 
+    def __call__(self, step):
+        return 0.1 * 0.5 ** keras.ops.cast(step, "float32")
+
+
+def test_losses_without_a_name_and_schedules_without_a_config(tmp_path):
     def go():
         return search(
             compile=lambda model: model.compile(
@@ -206,6 +209,30 @@ def test_losses_without_a_name_and_schedules_without_a_config(tmp_path):
 
     first = go()
     assert same(first.model.get_weights(), go().model.get_weights())
+
+
+def test_finetuning_lowers_a_schedule_without_a_config():
+    optimizers = []
+
+    def compile_model(model):
+        optimizers.append(keras.optimizers.SGD(Halving()))
+        model.compile(optimizers[-1], "mse")
+
+    finetune(
+        fit=fit(batch_size=40), learning_rate_factor=0.25, compile=compile_model
+    )
+    used = [each for each in optimizers if int(each.iterations)]
+    rates = [float(each.learning_rate) for each in used]
+    assert rates == pytest.approx([0.05, 0.0125])  # after one step
+
+
+def test_what_cannot_be_made_anew_has_a_remedy():
+    model = net()
+    model.compile(keras.optimizers.SGD(Halving()), "mse")
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="Halving.*compile=a callable"):
+        search(model, compile=None)
+    assert same(before, model.get_weights())
 
 
 def test_frozen_layers_stay_dense_and_keep_their_weights():

@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from keras_sparse import _surgery
+
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
 class Adjusted(keras.optimizers.schedules.LearningRateSchedule):
@@ -52,9 +54,8 @@ def adjust_learning_rate(
     if start == 0 and factor == 1.0:
         return
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    rate = optimizer.get_config()["learning_rate"]
-    if isinstance(rate, dict):
-        schedule = keras.optimizers.schedules.deserialize(rate)
-        optimizer.learning_rate = Adjusted(schedule, start, factor)
+    rate = _surgery.learning_rate(optimizer)
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        optimizer.learning_rate = Adjusted(rate, start, factor)
     elif factor != 1.0:
         optimizer.learning_rate = float(rate) * factor
