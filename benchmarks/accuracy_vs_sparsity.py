@@ -2,122 +2,75 @@
 
     python benchmarks/accuracy_vs_sparsity.py --net lenet300 --seeds 0 1 2
     python benchmarks/accuracy_vs_sparsity.py --table
+    python benchmarks/accuracy_vs_sparsity.py --plot accuracy.png
 
-One recipe for all, that of `recipes.py`. Runs that are recorded already are
-not repeated.
+One recipe for all, that of `recipes.py`. `tfmot` is tensorflow-model-
+optimization on tf_keras, uniform. Runs that are recorded already are not
+repeated.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import statistics
 import time
 
+from accuracy_plot import plot
 from recipes import BATCH, EPOCHS, NETS, compile_for, record, recorded, spread
+from sparse_methods import METHODS
 
 BENCHMARK = "accuracy_vs_sparsity"
 
 
-def _gradual(allocation):
-    def prepare(ks, model, sparsity, steps):
-        ks.sparsify(model, ks.Mask(), verbose=False)
-        schedule = ks.schedules.Polynomial(
-            sparsity, int(0.1 * steps), int(0.6 * steps)
-        )
-        allocate = getattr(ks.allocations, allocation)
-        return [ks.callbacks.Prune(schedule, every=100, allocation=allocate)]
+def _under_tfmot(net, sparsity, steps):
+    """A net of tf_keras under tfmot, its callbacks, and what ends it."""
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    import tf_keras
+    from tensorflow_model_optimization.sparsity import keras as tfmot
 
-    return prepare
+    begin, end = int(0.1 * steps), int(0.6 * steps)
+    schedule = tfmot.PolynomialDecay(0.0, sparsity, begin, end, frequency=100)
+    model = tfmot.prune_low_magnitude(NETS[net](tf_keras), schedule)
 
+    def finish():
+        import keras
 
-def _feather(allocation):
-    def prepare(ks, model, sparsity, steps):
-        ks.sparsify(model, ks.Feather(), verbose=False)
-        schedule = ks.schedules.Polynomial(sparsity, 0, steps // 2)
-        allocate = getattr(ks.allocations, allocation)
-        return [ks.callbacks.Threshold(schedule, allocation=allocate)]
+        plain = NETS[net](keras)
+        plain.set_weights(tfmot.strip_pruning(model).get_weights())
+        return plain
 
-    return prepare
+    return tf_keras, model, [tfmot.UpdatePruningStep()], finish
 
 
-def _learned(law):
-    def prepare(ks, model, sparsity, steps):
-        learned = ks.LearnedThreshold(law, budget=sparsity)
-        ks.sparsify(model, learned, verbose=False)
-        return [ks.callbacks.Budget(end=steps // 2)]
+def _under_keras_sparse(net, method, sparsity, steps):
+    import keras
 
-    return prepare
+    import keras_sparse as ks
 
-
-def _rigl(ks, model, sparsity, steps):
-    import numpy as np
-
-    from keras_sparse import datasets
-
-    train = datasets.load("mnist").train
-    rng = np.random.default_rng(0)
-
-    def batch():
-        chosen = rng.integers(0, len(train.x), BATCH)
-        return train.x[chosen], train.y[chosen]
-
-    ks.sparsify(model, ks.Mask(), verbose=False)
-    return [
-        ks.callbacks.DropAndGrow(
-            "rigl", sparsity=sparsity, end=3 * steps // 4, data=batch
-        )
-    ]
-
-
-# These two have no sparsity to ask for: a penalty chooses it, and their rows
-# are to be read at the sparsity that they reached.
-DECAYS = {0.9: 3e-2, 0.95: 6e-2, 0.98: 2e-1, 0.99: 4e-1}
-PRICES = {0.9: 8e-6, 0.95: 1.5e-5, 0.98: 4e-5, 0.99: 8e-5}
-
-
-def _soft(ks, model, sparsity, steps):
-    made = ks.SoftThreshold(DECAYS[sparsity], initial=-5.0, rate=5.0)
-    ks.sparsify(model, made, verbose=False)
-    return []
-
-
-def _gate(ks, model, sparsity, steps):
-    price = PRICES[sparsity]
-    ks.sparsify(model, ks.WeightGate(price, price / 10), verbose=False)
-    return []
-
-
-METHODS = {
-    "dense": lambda ks, model, sparsity, steps: [],
-    "gradual uniform": _gradual("uniform"),
-    "gradual erk": _gradual("erdos_renyi"),
-    "gradual global": _gradual("global_"),
-    "feather global": _feather("global_"),
-    "feather erk": _feather("erdos_renyi"),
-    "feather uniform": _feather("uniform"),
-    "rigl": _rigl,
-    "str": _soft,
-    "weight gate": _gate,
-    "learned gaussian": _learned("gaussian"),
-    "learned laplace": _learned("laplace"),
-    "learned auto": _learned("auto"),
-}
+    model = NETS[net](keras)
+    callbacks = METHODS[method](ks, model, sparsity, steps)
+    finish = (lambda: model) if method == "dense" else lambda: ks.strip(model)
+    return keras, model, callbacks, finish
 
 
 def train(net, method, sparsity, seed, epochs):
     """Trains one network; returns what is recorded of it."""
     import keras
 
-    import keras_sparse as ks
     from keras_sparse import datasets
 
     data = datasets.load("mnist")
     keras.utils.set_random_seed(seed)
-    model = NETS[net](keras)
     steps = epochs * -(-len(data.train.x) // BATCH)
-    callbacks = METHODS[method](ks, model, sparsity, steps)
-    compile_for(keras, model, steps)
+    if method == "tfmot":
+        library, model, callbacks, finish = _under_tfmot(net, sparsity, steps)
+    else:
+        library, model, callbacks, finish = _under_keras_sparse(
+            net, method, sparsity, steps
+        )
+    compile_for(library, model, steps)
     start = time.perf_counter()
     model.fit(
         data.train.x,
@@ -128,9 +81,8 @@ def train(net, method, sparsity, seed, epochs):
         callbacks=callbacks,
     )
     seconds = time.perf_counter() - start
-    if method != "dense":
-        ks.strip(model)
-        compile_for(keras, model, steps)
+    model = finish()
+    compile_for(keras, model, steps)
     _, accuracy = model.evaluate(data.test.x, data.test.y, 1000, verbose=0)
     return {
         "accuracy": 100 * accuracy,
@@ -168,46 +120,57 @@ def table(rows):
         rows = list(members)
         accuracy = [row["accuracy"] for row in rows]
         sparsity = statistics.mean(row["sparsity"] for row in rows)
-        macs = statistics.mean(row["macs"] for row in rows)
+        macs = [row["macs"] for row in rows if row["macs"] is not None]
+        used = f"{statistics.mean(macs):.2%}" if macs else ""
         net, epochs, target, method = group
         lines.append(
             f"| {net} | {epochs} | {target:.0%} | {method} | "
-            f"{spread(accuracy)} | "
-            f"{sparsity:.2%} | {macs:.2%} | {len(rows)} |"
+            f"{spread(accuracy)} | {sparsity:.2%} | {used} | {len(rows)} |"
         )
     return "\n".join(lines)
+
+
+def missing(options):
+    """What names each run that is asked for and not recorded."""
+    seeds, methods = options.seeds, options.methods
+    for seed, method in itertools.product(seeds, methods):
+        for target in [0.0] if method == "dense" else options.sparsities:
+            name = {
+                "net": options.net,
+                "epochs": options.epochs or EPOCHS[options.net],
+                "method": method,
+                "target": target,
+                "seed": seed,
+            }
+            rows = recorded(BENCHMARK)
+            if not any(name.items() <= row.items() for row in rows):
+                yield name
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--net", choices=NETS, default="lenet300")
-    parser.add_argument("--methods", nargs="+", default=[*METHODS])
+    parser.add_argument("--methods", nargs="+", default=[*METHODS, "tfmot"])
     parser.add_argument(
         "--sparsities", nargs="+", type=float, default=[0.9, 0.95, 0.98, 0.99]
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--table", action="store_true", help="only print it")
+    parser.add_argument("--plot", metavar="FILE", help="only draw it")
     options = parser.parse_args()
-    epochs = options.epochs or EPOCHS[options.net]
-    runs = [
-        (seed, method, target)
-        for seed in options.seeds
-        for method in options.methods
-        for target in ([0.0] if method == "dense" else options.sparsities)
-    ]
-    for seed, method, target in [] if options.table else runs:
-        name = {
-            "net": options.net,
-            "epochs": epochs,
-            "method": method,
-            "target": target,
-            "seed": seed,
-        }
-        if any(name.items() <= row.items() for row in recorded(BENCHMARK)):
-            continue
-        row = {**name, **train(options.net, method, target, seed, epochs)}
-        print(record(BENCHMARK, row), flush=True)
+    if options.plot:
+        plot(recorded(BENCHMARK), options.plot)
+        return
+    for name in () if options.table else missing(options):
+        measured = train(
+            name["net"],
+            name["method"],
+            name["target"],
+            name["seed"],
+            name["epochs"],
+        )
+        print(record(BENCHMARK, {**name, **measured}), flush=True)
     print(table(recorded(BENCHMARK)))
 
 

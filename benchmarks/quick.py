@@ -1,6 +1,6 @@
 """Runs benchmarks on a few made-up images: to see that they still run.
 
-    python benchmarks/quick.py "mnist_pruning.py --epochs 1" "soak.py --table"
+    python benchmarks/quick.py "file_sizes.py --epochs 1" "soak.py --table"
 
 What they measure means nothing. `run_all.py --quick` runs all of them so, and
 keeps no results. One process for many: importing takes longer than they do. A

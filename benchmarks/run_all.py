@@ -1,7 +1,7 @@
 """Runs every benchmark, and prints the tables of README.md anew.
 
     python benchmarks/run_all.py                      # hours
-    python benchmarks/run_all.py --only mnist_pruning file_sizes
+    python benchmarks/run_all.py --only accuracy_vs_sparsity file_sizes
     python benchmarks/run_all.py --quick              # minutes, keeps nothing
     python benchmarks/run_all.py --list
 
@@ -23,11 +23,13 @@ import time
 
 HERE = pathlib.Path(__file__).parent
 NO_BENCHMARKS = {
+    "accuracy_plot.py",
     "compact_tables.py",
     "quick.py",
     "recipes.py",
     "run_all.py",
     "soak_training.py",
+    "sparse_methods.py",
     "tables.py",
     "timing_tables.py",
 }
@@ -45,9 +47,8 @@ QUICK = f"""
     step_time.py --net mlp2048 --memory --variants dense
     bayes_step_time.py --nets lenet300 --rounds 1
     method_step_time.py --widths 60 --rounds 1 --steps 3
-    1000 mnist_pruning.py {TINY} --methods dense global tfmot --sparsities 0.9
     1000 accuracy_vs_sparsity.py {TINY} --sparsities 0.9 \
-        --methods "feather erk" rigl "learned gaussian" str
+        --methods dense "feather erk" rigl "learned gaussian" str tfmot
     1000 file_sizes.py --epochs 1 --sparsities 0.9
     bayes_mnist.py {TINY} --prior ard
     sequential.py {TINY} --net plain26 --starts -8 --blocks 9 \

@@ -1,7 +1,7 @@
 """Prints the tables of README.md anew, from what is recorded in `results`.
 
     python benchmarks/tables.py
-    python benchmarks/tables.py --only mnist_pruning
+    python benchmarks/tables.py --only accuracy_vs_sparsity
 
 A table stands between `<!-- table: SCRIPT ARGUMENTS -->` and `<!-- end -->`:
 it is what `python benchmarks/SCRIPT.py ARGUMENTS --table` prints. The rest of

@@ -8,7 +8,7 @@ from keras import layers
 import keras_sparse as ks
 from keras_sparse.callbacks import GroupLasso, NetworkSlimming
 from keras_sparse.callbacks.proximal_step import Part, ProximalStep, UnitNorms
-from tests.test_structured_shrink import arrays, functional, same
+from tests.structured_models import arrays, functional, same
 
 
 def variable(value):

@@ -12,7 +12,7 @@ from keras_sparse.structured.neuron_saliency import (
     saliency,
     squared_distances,
 )
-from tests.test_structured_shrink import arrays, functional, jitter, same
+from tests.structured_models import arrays, functional, jitter, same
 
 # Three neurons (1, 0), (1, 1), (4, 0) with biases 0, 0, 3.
 KERNEL = np.array([[1.0, 1.0, 4.0], [0.0, 1.0, 0.0]])
@@ -291,11 +291,7 @@ def test_rules_where_saliencies_tie_and_neurons_that_nobody_reads():
 
 
 def test_a_share_is_rounded():
-    model = functional(
-        (4,),
-        lambda x: layers.Dense(2, name="end")(
-            layers.Dense(100, "relu", name="hidden")(x)
-        ),
-    )
+    hidden = layers.Dense(100, "relu", name="hidden")
+    model = functional((4,), lambda x: layers.Dense(2)(hidden(x)))
     small = merge_neurons(model, 0.29, verbose=False)
     assert small.get_layer("hidden").units == 71

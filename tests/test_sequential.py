@@ -293,8 +293,7 @@ def test_bad_arguments(tmp_path):
 
 def test_batch_normalization_is_estimated_anew():
     model = residual_net()
-    x, _ = data()
-    run(model, recalibration=x)
+    run(model, recalibration=(x := data()[0]))
     heard = keras.Model(model.input, model.get_layer("add1").output)
     norm = model.get_layer("block2_norm")
     mean = np.asarray(heard(x)).mean(0)

@@ -2,25 +2,10 @@
 
 import keras
 import numpy as np
-import pytest
 from keras import layers
 
-import keras_sparse as ks
 from keras_sparse.structured import groups
-
-
-def kinds(model, **options):
-    """(size, makers) of every group that can be cut."""
-    return [(g.size, "+".join(g.makers)) for g in groups(model, **options)]
-
-
-def reasons(model):
-    return [reason for group in groups(model).fixed for reason in group.fixed]
-
-
-def functional(shape, body):
-    inputs = keras.Input(shape)
-    return keras.Model(inputs, body(inputs))
+from tests.structured_models import functional, kinds, reasons
 
 
 def test_a_group_prints_makers_readers_and_reasons():
@@ -218,56 +203,6 @@ def test_prelu_padding_cropping_upsampling_and_pooling_pass():
     assert groups(model)[0].through == ("slopes",)
 
 
-@pytest.mark.parametrize("kind, gates", [("SimpleRNN", 1), ("GRU", 3)])
-def test_recurrent_units_lie_in_every_gate(kind, gates):
-    model = keras.Sequential(
-        [
-            keras.Input((5,)),
-            layers.Embedding(11, 6, name="words"),
-            getattr(layers, kind)(4, name="rnn"),
-            layers.Dense(2),
-        ]
-    )
-    assert kinds(model) == [(6, "words"), (4, "rnn")]
-    held = [
-        m.units.tolist()
-        for m in groups(model)[1].members
-        if m.variable.name == "recurrent_kernel"
-    ]
-    assert held == [[0, 1, 2, 3], [0, 1, 2, 3] * gates]
-
-
-def test_bidirectional_halves_keep_as_many_units():
-    model = keras.Sequential(
-        [
-            keras.Input((5, 3)),
-            layers.Bidirectional(layers.LSTM(4, name="r"), name="both"),
-            layers.Dense(2),
-        ]
-    )
-    assert kinds(model) == [(4, "forward_r+backward_r")]
-
-
-def test_a_state_ties_encoder_and_decoder():
-    a, b = keras.Input((5, 3)), keras.Input((4, 2))
-    _, h, c = layers.LSTM(6, return_state=True, name="encoder")(a)
-    y = layers.LSTM(6, name="decoder")(b, initial_state=[h, c])
-    model = keras.Model([a, b], layers.Dense(2)(y))
-    assert kinds(model) == [(6, "encoder+decoder")]
-
-
-def test_attention_heads_and_the_stream_around_them():
-    def body(x):
-        x = layers.Dense(8, name="embed")(x)
-        y = layers.MultiHeadAttention(4, 3, name="mha")(
-            layers.LayerNormalization()(x), x
-        )
-        x = layers.Add()([x, y])
-        return layers.Dense(2)(layers.GlobalAveragePooling1D()(x))
-
-    assert kinds(functional((5, 6), body)) == [(8, "embed+mha"), (4, "mha")]
-
-
 def test_nested_and_shared_layers():
     shared = layers.Dense(6, name="shared")
     inner_input = keras.Input((4,))
@@ -289,43 +224,6 @@ def test_nested_and_shared_layers():
     ]
 
 
-def test_every_output_is_fixed():
-    x = keras.Input((3,))
-    h = layers.Dense(4, name="h")(x)
-    model = keras.Model(x, [h, layers.Dense(2)(layers.Dense(5, name="k")(h))])
-    assert kinds(model) == [(5, "k")]
-
-
-def test_what_cannot_be_followed_is_named_with_the_reason():
-    def body(x):
-        x = layers.Dense(4, name="before")(x)
-        x = layers.Lambda(lambda t: t * 2.0, name="free")(x)
-        x = layers.Dense(5, name="after")(x)
-        x = layers.Softmax(name="soft")(x)
-        return layers.Dense(2)(x)
-
-    model = functional((3,), body)
-    assert kinds(model) == []
-    told = " | ".join(reasons(model))
-    assert "free: Lambda is not known to be followed" in told
-    assert "soft: softmax across the channels" in told
-
-
-def test_a_subclass_with_its_own_call_is_not_guessed():
-    class Doubled(layers.Dense):
-        def call(self, inputs, training=None):
-            return keras.ops.flip(super().call(inputs), -1)
-
-    model = functional(
-        (3,),
-        lambda x: layers.Dense(2)(
-            Doubled(4, name="mine")(layers.Dense(5, name="a")(x))
-        ),
-    )
-    assert kinds(model) == []
-    assert "mine: Doubled is not known to be followed" in reasons(model)
-
-
 def test_operations_in_the_graph():
     def body(x):
         x = layers.Dense(4, name="a")(x)
@@ -335,35 +233,3 @@ def test_operations_in_the_graph():
         return layers.Dense(2)(keras.ops.mean(x, axis=1))
 
     assert kinds(functional((3,), body)) == [(2, "a"), (3, "b")]
-
-
-def test_token_mixing_keeps_the_channels_of_the_other_axis():
-    def body(x):
-        x = layers.Dense(8, name="embed")(x)
-        y = layers.Permute((2, 1))(x)
-        y = layers.Dense(5, name="tokens")(y)
-        x = layers.Add()([x, layers.Permute((2, 1))(y)])
-        return layers.Dense(2)(layers.GlobalAveragePooling1D()(x))
-
-    model = functional((5, 3), body)
-    assert kinds(model) == [(8, "embed")]
-
-
-def test_models_without_a_graph_are_refused():
-    class Free(keras.Model):
-        def call(self, inputs):
-            return inputs
-
-    with pytest.raises(ValueError, match="a subclassed Free"):
-        groups(Free())
-    with pytest.raises(TypeError, match="keras.Model"):
-        groups(layers.Dense(3))
-    with pytest.raises(ValueError, match="Start it with a keras.Input"):
-        groups(keras.Sequential([layers.Dense(3)]))
-
-
-def test_a_sparsified_model_is_refused():
-    model = keras.Sequential([keras.Input((3,)), layers.Dense(4)])
-    ks.sparsify(model, ks.Mask(), verbose=False)
-    with pytest.raises(ValueError, match="strip"):
-        groups(model)

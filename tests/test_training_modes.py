@@ -1,93 +1,26 @@
 """The ways there are to train a Keras model, each with a mask."""
 
-import contextlib
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers, ops
+from keras import ops
 
 import keras_sparse as ks
-
-RNG = np.random.default_rng(0)
-X = RNG.normal(size=(48, 6)).astype("float32")
-Y = RNG.normal(size=(48, 2)).astype("float32")
-STEPS = 12  # in an epoch, at a batch size of 4
-# Due at steps 3, 6, ..., 27, 30: in the middle and at the ends of epochs.
-SCHEDULE = ks.schedules.Polynomial(final=0.75, begin=3, end=30)
-
-
-def net(**mask):
-    """The same sparse model at each call, weights and seeds included."""
-    keras.utils.set_random_seed(1)
-    model = keras.Sequential(
-        [
-            keras.Input((6,)),
-            layers.Dense(20, activation="relu"),
-            layers.BatchNormalization(),
-            layers.Dropout(0.3),
-            layers.Dense(2),
-        ]
-    )
-    return ks.sparsify(model, ks.Mask(**mask), verbose=False)
-
-
-def compiled(optimizer="adam", mask=None, **options):
-    model = net(**(mask or {}))
-    model.compile(optimizer, "mse", **options)
-    return model
-
-
-def prune(**options):
-    return ks.callbacks.Prune(SCHEDULE, every=3, **options)
-
-
-def fit(model, *callbacks, epochs=3, **options):
-    options = {"batch_size": 4, "shuffle": False, "verbose": 0} | options
-    callbacks = [ks.callbacks.SeedEachEpoch(), *callbacks]
-    return model.fit(X, Y, epochs=epochs, callbacks=callbacks, **options)
-
-
-def masks(model):
-    return [
-        ops.convert_to_numpy(each.mask) for _, _, each in ks.parametrized(model)
-    ]
-
-
-def zeros(model):
-    return [int((mask == 0).sum()) for mask in masks(model)]
-
-
-def assert_ends_sparse(model):
-    """Strips it: exactly the target, and the predictions stay."""
-    assert zeros(model) == [90, 30]
-    sparse = np.asarray(model(X), "float32")
-    ks.strip(model)
-    kernels = [model.layers[0].kernel, model.layers[3].kernel]
-    assert [int((ops.convert_to_numpy(k) == 0).sum()) for k in kernels] == [
-        90,
-        30,
-    ]
-    np.testing.assert_array_equal(np.asarray(model(X), "float32"), sparse)
-
-
-def everything(model):
-    """All that training changes, but the noise to come."""
-    return [
-        (v.path, ops.convert_to_numpy(v))
-        for v in [*model.variables, *model.optimizer.variables]
-        if "seed_generator" not in v.path
-    ]
-
-
-def assert_same(model, other, atol=None):
-    pairs = zip(everything(model), everything(other), strict=True)
-    for (path, value), (_, wanted) in pairs:
-        if atol is None:
-            np.testing.assert_array_equal(value, wanted, err_msg=path)
-        else:
-            np.testing.assert_allclose(value, wanted, atol=atol, err_msg=path)
+from tests.small_trainings import (
+    SCHEDULE,
+    STEPS,
+    X,
+    Y,
+    assert_ends_sparse,
+    assert_same,
+    compiled,
+    fit,
+    masks,
+    net,
+    prune,
+    zeros,
+)
 
 
 @pytest.mark.parametrize(
@@ -256,86 +189,3 @@ def test_predictions_in_the_middle_are_sparse():
     compare = Compare()
     fit(compiled(), compare, prune())
     assert compare.compared == 3
-
-
-# Resuming
-
-KINDS = {
-    "hard mask": ({}, {}),
-    "straight-through": ({"straight_through": True}, {}),
-    "global": ({}, {"allocation": ks.allocations.global_}),
-    "2:4": ({}, {"pattern": ks.patterns.n_m(2, 4)}),
-    "by deviation": ({}, {"allocation": ks.allocations.std_threshold(0.7)}),
-    "saliency": (
-        {"straight_through": True},
-        {"score": ks.scores.saliency, "data": (X[:8], Y[:8])},
-    ),
-}
-
-
-class Stop(keras.callbacks.Callback):
-    """A crash in the middle of an epoch."""
-
-    def __init__(self, epoch, batch):
-        super().__init__()
-        self.at = (epoch, batch)
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        if (self.epoch, batch) == self.at:
-            raise KeyboardInterrupt
-
-
-@pytest.fixture(scope="module")
-def uninterrupted():
-    """The whole run of each kind, made once."""
-    runs = {}
-
-    def run(kind):
-        if kind not in runs:
-            mask, options = KINDS[kind]
-            runs[kind] = compiled(mask=mask)
-            fit(runs[kind], prune(**options), epochs=4)
-        return runs[kind]
-
-    return run
-
-
-@pytest.mark.parametrize(
-    ("kind", "epoch"),
-    [*((kind, 1) for kind in KINDS), ("straight-through", 3), ("2:4", 3)],
-)
-def test_resume_from_a_saved_model(kind, epoch, uninterrupted, tmp_path):
-    mask, options = KINDS[kind]
-    model = compiled(mask=mask)
-    with contextlib.ExitStack() as stack:
-        if epoch < 3:  # the schedule has not ended
-            stack.enter_context(pytest.warns(UserWarning, match="stopped"))
-        fit(model, prune(**options), epochs=epoch)
-    ks.save(model, tmp_path / "model.keras")
-    resumed = keras.saving.load_model(tmp_path / "model.keras")
-    fit(resumed, prune(**options), epochs=4, initial_epoch=epoch)
-    assert_same(resumed, uninterrupted(kind))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("backup_first", [True, False])
-def test_resume_from_a_backup(kind, backup_first, uninterrupted, tmp_path):
-    mask, options = KINDS[kind]
-
-    def callbacks():
-        both = [
-            keras.callbacks.BackupAndRestore(str(tmp_path)),
-            prune(**options),
-        ]
-        return both if backup_first else both[::-1]
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(compiled(mask=mask), *callbacks(), Stop(2, 7), epochs=4)
-    resumed = compiled(mask=mask)
-    for layer in (resumed.layers[0], resumed.layers[3]):
-        layer.kernel.assign(-layer.kernel)  # another start, to be replaced
-    fit(resumed, *callbacks(), epochs=4)
-    assert_same(resumed, uninterrupted(kind))

@@ -10,7 +10,7 @@ from keras_sparse import _surgery
 from keras_sparse._gradients import differentiate
 from keras_sparse.layers.tri_state_relu import TriStateReLU
 from keras_sparse.structured import merge_linear, shrink
-from tests.test_structured_shrink import arrays, functional, jitter, same
+from tests.structured_models import arrays, functional, jitter, same
 
 X = np.array([[-2.0, -3.0, -4.0], [5.0, 6.0, 0.0]], "float32")
 

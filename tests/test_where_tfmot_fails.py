@@ -1,7 +1,5 @@
 """What pruning with tensorflow-model-optimization gets wrong."""
 
-import warnings
-
 import keras
 import numpy as np
 import pytest
@@ -10,7 +8,11 @@ from keras import layers, ops
 import keras_sparse as ks
 
 RNG = np.random.default_rng(0)
+
+
 X = RNG.normal(size=(40, 6)).astype("float32")
+
+
 Y = RNG.normal(size=(40, 2)).astype("float32")
 
 
@@ -284,44 +286,3 @@ def test_n_m_survives_a_reload(tmp_path):
         kernels = [w for w in loaded.get_weights() if w.ndim > 1]
         assert len(kernels) == 3
         assert all(at_most_two_of_four(kernel) for kernel in kernels)
-
-
-@pytest.fixture(scope="module")
-def tfmot_schedules():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        tfmot = pytest.importorskip("tensorflow_model_optimization")
-    return tfmot.sparsity.keras
-
-
-@pytest.mark.parametrize(
-    ("frequency", "every"), [(10, 10), (10, 100), (4, 3), (100, 100)]
-)
-def test_a_schedule_of_tfmot_drives_prune(tfmot_schedules, frequency, every):
-    schedule = tfmot_schedules.PolynomialDecay(
-        initial_sparsity=0.2,
-        final_sparsity=0.8,
-        begin_step=0,
-        end_step=30,
-        frequency=frequency,
-    )
-    ours = ks.schedules.Polynomial(0.8, begin=0, end=30, initial=0.2)
-    model = sparsified(fresh())
-    model.compile("adam", "mse")
-    witness = Witness(None)
-    witness.on_train_batch_end = lambda batch, logs=None: witness.seen.append(
-        sparsities(model)[0]
-    )
-    fit(model, witness, ks.callbacks.Prune(schedule, every=every))
-    for step in range(30):
-        at = step - step % frequency
-        assert witness.seen[step] == round(ours(at) * 60) / 60
-    assert sparsities(model) == [0.8, 0.8]
-
-
-def test_constant_sparsity_of_tfmot_drives_prune(tfmot_schedules):
-    schedule = tfmot_schedules.ConstantSparsity(0.5, begin_step=4, frequency=2)
-    model = sparsified(fresh())
-    model.compile("adam", "mse")
-    fit(model, ks.callbacks.Prune(schedule, every=2))
-    assert sparsities(model) == [0.5, 0.5]

@@ -1,0 +1,94 @@
+"""The settings of each sparse-training method, for one recipe.
+
+Each function puts a method on a plain model, and returns its callbacks.
+"""
+
+from __future__ import annotations
+
+from recipes import BATCH
+
+
+def _gradual(allocation):
+    def prepare(ks, model, sparsity, steps):
+        ks.sparsify(model, ks.Mask(), verbose=False)
+        schedule = ks.schedules.Polynomial(
+            sparsity, int(0.1 * steps), int(0.6 * steps)
+        )
+        allocate = getattr(ks.allocations, allocation)
+        return [ks.callbacks.Prune(schedule, every=100, allocation=allocate)]
+
+    return prepare
+
+
+def _feather(allocation):
+    def prepare(ks, model, sparsity, steps):
+        ks.sparsify(model, ks.Feather(), verbose=False)
+        schedule = ks.schedules.Polynomial(sparsity, 0, steps // 2)
+        allocate = getattr(ks.allocations, allocation)
+        return [ks.callbacks.Threshold(schedule, allocation=allocate)]
+
+    return prepare
+
+
+def _learned(law):
+    def prepare(ks, model, sparsity, steps):
+        learned = ks.LearnedThreshold(law, budget=sparsity)
+        ks.sparsify(model, learned, verbose=False)
+        return [ks.callbacks.Budget(end=steps // 2)]
+
+    return prepare
+
+
+def _rigl(ks, model, sparsity, steps):
+    import numpy as np
+
+    from keras_sparse import datasets
+
+    train = datasets.load("mnist").train
+    rng = np.random.default_rng(0)
+
+    def batch():
+        chosen = rng.integers(0, len(train.x), BATCH)
+        return train.x[chosen], train.y[chosen]
+
+    ks.sparsify(model, ks.Mask(), verbose=False)
+    return [
+        ks.callbacks.DropAndGrow(
+            "rigl", sparsity=sparsity, end=3 * steps // 4, data=batch
+        )
+    ]
+
+
+# These two have no sparsity to ask for: a penalty chooses it, and their rows
+# are to be read at the sparsity that they reached.
+DECAYS = {0.9: 3e-2, 0.95: 6e-2, 0.98: 2e-1, 0.99: 4e-1}
+PRICES = {0.9: 8e-6, 0.95: 1.5e-5, 0.98: 4e-5, 0.99: 8e-5}
+
+
+def _soft(ks, model, sparsity, steps):
+    made = ks.SoftThreshold(DECAYS[sparsity], initial=-5.0, rate=5.0)
+    ks.sparsify(model, made, verbose=False)
+    return []
+
+
+def _gate(ks, model, sparsity, steps):
+    price = PRICES[sparsity]
+    ks.sparsify(model, ks.WeightGate(price, price / 10), verbose=False)
+    return []
+
+
+METHODS = {
+    "dense": lambda ks, model, sparsity, steps: [],
+    "gradual uniform": _gradual("uniform"),
+    "gradual erk": _gradual("erdos_renyi"),
+    "gradual global": _gradual("global_"),
+    "feather global": _feather("global_"),
+    "feather erk": _feather("erdos_renyi"),
+    "feather uniform": _feather("uniform"),
+    "rigl": _rigl,
+    "str": _soft,
+    "weight gate": _gate,
+    "learned gaussian": _learned("gaussian"),
+    "learned laplace": _learned("laplace"),
+    "learned auto": _learned("auto"),
+}
