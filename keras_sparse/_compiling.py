@@ -44,17 +44,22 @@ def compiler(
     # Some optimizers take entries out of the config they are made from.
     with _named_remedy():
         config = model.get_compile_config()
-    return lambda each: each.compile_from_config(copy.deepcopy(config))
+
+    def again(each: keras.Model) -> None:
+        with _named_remedy():
+            each.compile_from_config(copy.deepcopy(config))
+
+    return again
 
 
 @contextlib.contextmanager
 def _named_remedy() -> Iterator[None]:
     try:
         yield
-    except NotImplementedError as error:
+    except (NotImplementedError, TypeError, ValueError) as error:
         raise ValueError(
-            "Expected an optimizer and a loss that can be made anew from "
-            f"their configs. Received one that cannot: {error} Pass "
+            "Expected an optimizer, a loss and metrics that can be made anew "
+            f"from their configs. Received one that cannot: {error} Pass "
             "compile=a callable, `lambda model: model.compile(...)`, which "
             "makes a new optimizer each time."
         ) from error

@@ -29,8 +29,9 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(first: Any, *others: Any) -> Any:
-        chosen = _compiled(function) if _pays(first.shape) else function
-        return chosen(first, *others)
+        if not _pays(first.shape):
+            return function(first, *others)
+        return _compiled(function, tuple(first.shape))(first, *others)
 
     return call
 
@@ -49,25 +50,31 @@ def update(
         import tensorflow as tf
 
         if not isinstance(variable.value, tf.distribute.DistributedValues):
-            _compiled_update(function)(variable.value, *others)
+            update_in_place = _compiled_update(function, tuple(variable.shape))
+            update_in_place(variable.value, *others)
             return
     value = keras.ops.convert_to_tensor(variable)
     variable.assign(function(value, *others))
 
 
 @functools.cache
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def _compiled(
+    function: Callable[..., Any], shape: tuple[int, ...]
+) -> Callable[..., Any]:
+    """One for each shape: TensorFlow warns of one function with many."""
     import tensorflow as tf
 
     return tf.function(function, autograph=False, jit_compile=True)
 
 
 @functools.cache
-def _compiled_update(function: Callable[..., Any]) -> Callable[..., None]:
+def _compiled_update(
+    function: Callable[..., Any], shape: tuple[int, ...]
+) -> Callable[..., None]:
     def assign(variable: Any, *others: Any) -> None:
         variable.assign(function(variable, *others))
 
-    return _compiled(assign)
+    return _compiled(assign, shape)
 
 
 def _pays(shape: Any) -> bool:

@@ -13,6 +13,7 @@ class Member(Protocol):
     """A threshold that pays for the density of its weight."""
 
     stays_dense: bool
+    trainable: bool
     raw: Any
 
     def density(self, w: Any) -> Any:
@@ -26,9 +27,14 @@ class SharedBudget:
     members: Sequence[Member]
     costs: Sequence[float]
 
-    def payer(self) -> Member:
-        """The one whose penalty is that of all."""
-        return next(each for each in self.members if not each.stays_dense)
+    def payer(self) -> Member | None:
+        """The one whose penalty is that of all, if any learns."""
+        learn = (
+            each
+            for each in self.members
+            if each.trainable and not each.stays_dense
+        )
+        return next(learn, None)
 
     def density(self, asking: Member, w: Any) -> Any:
         """What is left of the cost, by the law; `w` is the asking one's."""

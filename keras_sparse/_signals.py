@@ -56,28 +56,45 @@ def synaptic_flow(
 ) -> list[NDArray]:
     """dR/dw where R is the sum of the outputs of the net of all |w|.
 
-    Its inputs are ones, and layers run as at inference. No data is read.
+    Its inputs are ones, and layers run as at inference. No data is read. Each
+    |w| is divided by its mean sum over an output, or deep nets would leave the
+    range of floats: without biases that is one factor for all scores.
     """
+    if not isinstance(getattr(model, "inputs", None), list):
+        raise ValueError(
+            "Expected a model whose inputs are known, Functional or "
+            "Sequential, for a score without data. Received: "
+            f"{type(model).__name__}. Use a score that reads data, such as "
+            "`scores.snip`."
+        )
     ones = [
         ops.ones((1, *(n or 1 for n in x.shape[1:])), x.dtype)
         for x in model.inputs
     ]
     raw = {id(each.raw) for each, _ in weights}
     others = [
-        (v, ops.abs(_surgery.read(v)))
+        (v, _unit_flow(ops.abs(_surgery.read(v))))
         for v in model.trainable_variables
         if id(v) not in raw
     ]
 
     def flow(values: Sequence[Any]) -> Any:
         pairs = zip(weights, values, strict=True)
-        mapping = [(each.raw, value) for (each, _), value in pairs]
+        mapping = [(each.raw, _unit_flow(value)) for (each, _), value in pairs]
         with keras.StatelessScope(state_mapping=mapping + others):
             outputs = model(ones[0] if len(ones) == 1 else ones)
         return sum(ops.sum(each) for each in keras.tree.flatten(outputs))
 
     values = [ops.abs(final(each, mask)) for each, mask in weights]
     return differentiate(flow, values)
+
+
+def _unit_flow(w: Any) -> Any:
+    """Magnitudes of a kernel whose outputs are sums of 1 on average."""
+    if len(w.shape) < 2:
+        return w
+    total = ops.stop_gradient(ops.sum(w)) / w.shape[-1]
+    return w / ops.where(total > 0.0, total, 1.0)
 
 
 def input_norms(
@@ -143,12 +160,16 @@ def _squares(layer: Any, each: Attached, inputs: Sequence[Any]) -> NDArray:
             _surgery.exchanged(each.owner, **{each.attribute: values[0]}),
         ):
             return sum(
-                ops.sum(layer.plain_class.call(layer, ops.square(x)))
+                ops.sum(layer.plain_class.call(layer, _square(x)))
                 for x in inputs
             )
 
     ones = ops.ones(each.raw.shape, "float32")
     return differentiate(total, [ones])[0]
+
+
+def _square(x: Any) -> Any:
+    return ops.square(ops.cast(x, "float32"))  # float16 ends at 65504
 
 
 SIGNALS: dict[str, Callable[..., list[NDArray]]] = {

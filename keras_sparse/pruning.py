@@ -211,17 +211,32 @@ def prune(
             "Prune it with `callbacks.Prune`, or call `strip` first."
         )
     sparsify(model, Mask(), where=where, exclude=exclude, verbose=False)
+    weights = masked_weights(model)
+    optimizer = getattr(model, "optimizer", None)
+    before = [
+        (variable, _surgery.to_numpy(variable.value).copy())
+        for weight in weights.values()
+        for variable in (weight.each.raw, *_slots(optimizer, weight.each.raw))
+        if rounds > 1
+    ]
     try:
         for number in range(1, rounds + 1):
+            left = (1 - sparsity) ** (number / rounds)
             update_masks(
                 model,
-                masked_weights(model),
-                1 - (1 - sparsity) ** (number / rounds),
+                weights,
+                1 - left if number < rounds else sparsity,
                 score=score,
                 pattern=pattern,
                 allocation=allocation,
                 batch=data,
             )
+    except BaseException:
+        for weight in weights.values():
+            weight.mask.set_mask(np.ones(weight.mask.mask.shape, bool))
+        for variable, value in before:
+            variable.assign(value)
+        raise
     finally:
         strip(model)
     return model

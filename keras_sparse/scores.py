@@ -166,8 +166,9 @@ def snip(w: Any, grad: Any = None) -> NDArray:
 def movement(w: Any, grad: Any = None) -> NDArray:
     """How fast gradient descent moves a weight away from zero: `-w * grad`.
 
-    Negative for a weight that shrinks. The paper sums this over the steps of
-    training; a gradient averaged over several batches comes nearer to that.
+    Negative for a weight that shrinks; weights that are zero, as under a mask,
+    come last. The paper sums this over the steps of training; a gradient
+    averaged over several batches comes nearer to that.
 
     Args:
         w: Array of any shape.
@@ -184,15 +185,15 @@ def movement(w: Any, grad: Any = None) -> NDArray:
     Reference:
         [Sanh et al., 2020](https://arxiv.org/abs/2005.07683), section 4.
     """
-    return -w * grad
+    return np.where(w == 0, -np.inf, -w * grad)
 
 
 @functools.partial(uses_gradient, signal="hessian_gradient")
 def grasp(w: Any, grad: Any = None) -> NDArray:
     """Gradient flow that a weight carries at initialisation: `w * (H g)`.
 
-    The paper removes the weights with the largest `-w (H g)`. It divides the
-    logits by 200 besides, which this does not.
+    The paper removes the weights with the largest `-w (H g)`; those that are
+    zero go first here. It divides the logits by 200, which this does not.
 
     Args:
         w: Array of any shape, before training.
@@ -209,7 +210,7 @@ def grasp(w: Any, grad: Any = None) -> NDArray:
     Reference:
         [Wang et al., 2020](https://arxiv.org/abs/2002.07376), equation 8.
     """
-    return w * grad
+    return np.where(w == 0, -np.inf, w * grad)
 
 
 @functools.partial(uses_gradient, signal="synaptic_flow")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -11,6 +11,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from keras_sparse import _surgery, adapters, allocations, patterns
+from keras_sparse._batches import inputs_of
 from keras_sparse._reconstruction import reconstruct
 from keras_sparse._signals import record_inputs
 from keras_sparse._traversal import Filter, choose, layers_with_weights
@@ -66,8 +67,9 @@ def sparse_gpt(
         model: A built, plain, trained model.
         sparsity: Fraction of zeros over the chosen weights, in [0, 1), hit
             exactly.
-        data: Inputs as an array, or a list of arrays for several inputs; a
-            few hundred examples or more.
+        data: Inputs as an array, or a list or dict of arrays for several
+            inputs, or batches of what `fit` takes, such as a
+            `tf.data.Dataset`; a few hundred examples or more.
         pattern: `patterns.unstructured` (default) or `patterns.n_m(n, m)`,
             whose own sparsity the argument should be.
         allocation: Which weight gets how many zeros, by its magnitudes; see
@@ -117,11 +119,7 @@ def sparse_gpt(
             "Expected a block of 1 input or more and a damping above 0. "
             f"Received: block={block!r}, damping={damping!r}."
         )
-    if not len(keras.tree.flatten(data)[0]):
-        raise ValueError(
-            "Expected inputs to calibrate on. Received data without an "
-            "example. A few hundred are enough."
-        )
+    batches = _calibration_batches(data)
     if any(True for _ in parametrized(model)):
         raise ValueError(
             "Expected a plain model. Received one that is sparsified already. "
@@ -144,7 +142,7 @@ def sparse_gpt(
     bar = keras.utils.Progbar(len(chosen), verbose=int(verbose))
     try:
         for weight in chosen:
-            hessian = _hessian(model, weight, data)
+            hessian = _hessian(model, weight, batches)
             matrix = _surgery.to_numpy(weight.variable.value)
             pruned = reconstruct(
                 matrix.reshape(len(hessian), -1),
@@ -181,7 +179,19 @@ def _weights(
                 yield _Weight(layer, slot, variable)
 
 
-def _hessian(model: keras.Model, weight: _Weight, data: Any) -> NDArray:
+def _calibration_batches(data: Any) -> list[Any]:
+    try:
+        return list(inputs_of(data, BATCH))
+    except ValueError as error:
+        raise ValueError(
+            "Expected inputs to calibrate on, a few hundred are enough. "
+            f"{error}"
+        ) from error
+
+
+def _hessian(
+    model: keras.Model, weight: _Weight, batches: Sequence[Any]
+) -> NDArray:
     """Sum of x^T x over what the weight multiplies.
 
     With the identity in its place, the layer returns just that: patches of
@@ -196,9 +206,7 @@ def _hessian(model: keras.Model, weight: _Weight, data: Any) -> NDArray:
     owner, attribute = slot.locate(layer)
     axis = _output_axis(layer, slot)
     total = np.zeros((size, size))
-    length = len(keras.tree.flatten(data)[0])
-    for start in range(0, length, BATCH):
-        x = keras.tree.map_structure(lambda a: a[start : start + BATCH], data)  # noqa: B023
+    for x in batches:
         seen = record_inputs(model, [layer], x)[id(layer)]
         with (
             _surgery.exchanged(

@@ -47,11 +47,11 @@ def sparsify(
 
     Every layer that holds a known weight (dense, convolution, embedding,
     recurrent, attention, and subclasses of these) becomes a Sparse* layer with
-    the same variables. Under masks, thresholds and posteriors predictions do
-    not change until something sets or trains them; a parametrization that
-    chooses or rounds weights from the start (`NofM`, `EdgePopup`, `Supermask`,
-    `Clustered`, `QuantizationAware`) changes them at once. `strip` is the
-    exact inverse.
+    the same variables. Under `Mask`, `Feather` and gates predictions do not
+    change until something sets or trains these; what cuts, chooses or rounds
+    weights from the start (`LearnedThreshold`, `SoftThreshold`, `Gaussian`,
+    `NofM`, `EdgePopup`, `Supermask`, `Clustered`, `QuantizationAware`) changes
+    them at once. `strip` is the exact inverse.
 
     `fit`, `evaluate` and `predict` of the model itself notice the change. A
     `tf.function` of your own, or a larger model around this one, that was

@@ -34,3 +34,12 @@ def test_phases_alternate_and_the_last_is_sparse():
         *phase(180, 6),
     ]
     assert np.sum(ks.strip(model).get_weights()[0] == 0) == 180
+
+
+def test_phases_begin_in_time_whatever_the_steps_between_updates():
+    schedule = ks.schedules.Cyclic(
+        0.9, begin=300, end=2550, sparse_steps=150, dense_steps=150
+    )
+    prune = ks.callbacks.Prune(schedule)  # every 100 steps
+    changes = [s for s in range(2700) if schedule(s) != schedule(s - 1)]
+    assert all(prune._due(step, step - 1) for step in changes)

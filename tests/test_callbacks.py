@@ -198,6 +198,54 @@ def test_layers_of_one_path_are_all_measured():
     assert measured_sparsity(model)["sparsity"] == 0.5
 
 
+class OwnOptimizer(keras.Model):
+    """Trains with an optimizer that `compile` knows nothing of."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = keras.layers.Dense(10)
+        self.own = keras.optimizers.SGD(0.1)
+
+    def call(self, x):
+        return self.layer(x)
+
+    def train_step(self, data):
+        import tensorflow as tf
+
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = keras.ops.mean((self(x, training=True) - y) ** 2)
+        gradients = tape.gradient(loss, self.trainable_variables)
+        self.own.apply_gradients(
+            zip(gradients, self.trainable_variables, strict=True)
+        )
+        return {"loss": loss}
+
+
+@pytest.mark.filterwarnings("ignore:Expected the config")
+def test_batches_count_where_the_model_has_an_optimizer_of_its_own():
+    model = OwnOptimizer()
+    model(X)
+    ks.sparsify(model, ks.Mask(), verbose=False)
+    model.compile(loss="mse")
+    schedule = ks.schedules.Polynomial(0.9, begin=0, end=20)
+    fit(model, ks.callbacks.Prune(schedule, every=1), epochs=3)
+    assert [int(m.sum()) for m in masks(model)] == [10]
+
+
+def test_a_loop_with_another_optimizer_ends_where_it_was_told():
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(10)])
+    ks.sparsify(model, ks.Feather(), verbose=False)
+    model.compile("sgd", "mse")  # which the loop does not use
+    prune = ks.callbacks.Threshold(ks.schedules.Polynomial(0.9, 0, 5))
+    prune.set_model(model)
+    prune.on_train_begin()
+    for step in range(8):
+        prune.update(step)
+    prune.on_train_end()
+    assert np.sum(ks.strip(model).get_weights()[0] == 0) == 90
+
+
 def test_held_zeros_are_not_given_back():
     model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(10)])
     held = ks.prune(model, 0.5).get_weights()[0] == 0

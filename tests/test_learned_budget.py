@@ -130,8 +130,62 @@ def test_level_saves_what_was_asked():
     # Ties: as many as asked for.
     tied = [np.float32([1, 1, 1, 2])]
     assert budget_module._level(tied, [1], 0.5) == (1.0, [2])
-    # No weight is emptied.
+    # No weight is emptied: what one keeps another gives.
     assert budget_module._level(ratios, [1, 1], 0.99)[1] == [3, 1]
+    low = [np.float32([1, 1.1]), np.float32([5, 6, 7, 8])]
+    assert budget_module._level(low, [1, 1], 0.5) == (6.0, [1, 2])
+    # Less than one weight is due.
+    assert budget_module._level(ratios, [9, 9], 1 / 20) == (0.0, [0, 0])
+
+
+class Watch(keras.callbacks.Callback):
+    """Shares of zeros before each batch, in training and in evaluation."""
+
+    def __init__(self):
+        super().__init__()
+        self.training, self.evaluation = [], []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.training.append(sparsity(self.model, training=True))
+        self.evaluation.append(sparsity(self.model, training=False))
+
+
+def sparsity(model, training):
+    values = [
+        np.asarray(each(layer.kernel, training=training))
+        for layer, _, each in ks.parametrized(model)
+    ]
+    return sum(np.sum(v == 0) for v in values) / sum(v.size for v in values)
+
+
+def test_dense_up_to_the_begin_and_evaluated_as_it_trains():
+    model, watch = net(), Watch()
+    model.compile("adam", "mse")
+    x, y = np.ones((64, 8, 8, 1)), np.ones((64, 10))
+    budget = ks.callbacks.Budget(begin=4, end=6, every=1)
+    model.fit(x, y, batch_size=4, verbose=0, callbacks=[budget, watch])
+    assert watch.training[:4] == [0.0] * 4
+    assert all(each > 0.85 for each in watch.training[6:])
+    np.testing.assert_allclose(watch.training, watch.evaluation, atol=1e-3)
+
+
+def test_training_on_without_a_budget_is_evaluated_as_it_trains():
+    model = net()
+    fit(model, epochs=1)
+    assert sparsity(model, training=False) == 0.9
+    x, y = np.ones((64, 8, 8, 1)), np.ones((64, 10))
+    model.compile(keras.optimizers.SGD(0.5), "mse")
+    model.fit(x, y, batch_size=4, verbose=0)
+    assert sparsity(model, training=False) == sparsity(model, training=True)
+
+
+def test_a_frozen_layer_does_not_pay_for_the_others():
+    model = net(start=0.5)
+    fit(model, epochs=1)
+    paid = [float(each) for each in model.losses]
+    model.layers[0].trainable = False
+    [again] = [float(each) for each in model.losses]
+    assert again == pytest.approx(max(paid)) and again > 0
 
 
 def test_budget_needs_learned_thresholds_that_agree():

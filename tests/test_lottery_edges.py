@@ -232,6 +232,13 @@ def test_what_cannot_be_made_anew_has_a_remedy():
     before = model.get_weights()
     with pytest.raises(ValueError, match="Halving.*compile=a callable"):
         search(model, compile=None)
+
+    def my_loss(y, prediction):
+        return keras.ops.mean((y - prediction) ** 2)
+
+    model.compile("sgd", my_loss)
+    with pytest.raises(ValueError, match="my_loss.*compile=a callable"):
+        search(model, compile=None)
     assert same(before, model.get_weights())
 
 

@@ -32,7 +32,7 @@ def test_rates_by_path_and_layers_left_out():
     assert list(found.rounds[1].densities.values()) == [0.5, 0.9]
     model = net()
     found = search(model, rounds=1, exclude=model.layers[-1].name)
-    assert list(found.rounds[1].densities.values()) == [0.75]
+    assert list(found.rounds[1].densities.values()) == [0.5]
 
 
 def test_weights_are_rewound_bit_by_bit_and_zeros_stay():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_sparse as ks
+from keras_sparse.pruning import masked_weights, update_masks
 
 
 def one_layer(kernel):
@@ -188,3 +189,47 @@ def test_an_update_holds_all_masks_but_the_scores_of_one_weight(allocation):
     tracemalloc.stop()
     masks, one_weight = 8 * 400 * 400, 4 * 400 * 400
     assert peak < masks + 2.5 * one_weight  # All weights would be 8.
+
+
+def test_an_error_in_a_later_round_leaves_the_model_as_it_was():
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(10)])
+    model.compile("adam", "mse")
+    model.fit(np.ones((8, 10)), np.ones((8, 10)), verbose=0)
+    before = [np.array(v) for v in (*model.weights, *model.optimizer.variables)]
+    calls = []
+
+    def failing(w, grad=None):
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("no more")
+        return np.abs(w)
+
+    with pytest.raises(RuntimeError, match="no more"):
+        ks.prune(model, 0.5, score=failing, rounds=4)
+    after = [np.array(v) for v in (*model.weights, *model.optimizer.variables)]
+    for expected, found in zip(before, after, strict=True):
+        np.testing.assert_array_equal(expected, found)
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_several_rounds_end_at_the_count_of_one(rounds):
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+    ks.prune(model, 0.3, rounds=rounds)
+    # .3 of 15 is 4.5, which rounds to 4.
+    assert np.sum(model.layers[0].get_weights()[0] == 0) == 4
+
+
+def test_weights_that_are_gone_do_not_come_back_for_what_shrinks():
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(10)])
+    ks.sparsify(model, ks.Mask(), verbose=False)
+    model.compile("sgd", "mse")
+    rng = np.random.default_rng(0)
+    batch = rng.normal(size=(2, 16, 10)).astype("float32")
+    weights = masked_weights(model)
+    [weight] = weights.values()
+    for sparsity in (0.5, 0.6):
+        before = weight.kept()
+        update_masks(
+            model, weights, sparsity, score=ks.scores.movement, batch=(*batch,)
+        )
+        assert np.all(weight.kept() <= before)

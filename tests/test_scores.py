@@ -23,7 +23,7 @@ def test_saliency(score):
 
 def test_movement():
     # -.5 with gradient 4 moves down, away from zero; 2 with .5 towards it.
-    assert scores.movement(W, GRAD).tolist() == [[2.0, 2.0], [-1.0, 0.0]]
+    assert scores.movement(W, GRAD).tolist() == [[2.0, 2.0], [-1.0, -np.inf]]
 
 
 def test_random_depends_on_shape_and_seed_only():

@@ -28,6 +28,46 @@ def test_hessian_gradient_of_a_linear_model_by_hand():
     np.testing.assert_allclose(product, [[-120.0], [40.0]], rtol=1e-5)
 
 
+def test_synaptic_flow_stays_in_the_range_of_floats():
+    stack = [layers.Dense(256, use_bias=False) for _ in range(40)]
+    model, weights = sparse(*stack, shape=(256,))
+    flows = _signals.synaptic_flow(model, weights)
+    scores = [
+        np.abs(ops.convert_to_numpy(each.raw)) * flow
+        for (each, _), flow in zip(weights, flows, strict=True)
+    ]
+    # As much flows through every layer.
+    sums = [each.sum(dtype=np.float64) for each in scores]
+    assert 1e-3 < sums[0] < 1e6
+    np.testing.assert_allclose(sums, sums[0], rtol=1e-3)
+
+
+def test_synaptic_flow_needs_the_inputs_of_a_model():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.layer = layers.Dense(3)
+
+        def call(self, x):
+            return self.layer(x)
+
+    model = Own()
+    model(np.ones((1, 4)))
+    with pytest.raises(ValueError, match="inputs are known.*snip"):
+        ks.prune(model, 0.5, score=ks.scores.synflow)
+
+
+def test_input_norms_do_not_overflow_in_float16():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model, weights = sparse(layers.Dense(3), shape=(4,))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    x = np.full((2, 4), 1000, np.float32)
+    [norms] = _signals.input_norms(model, weights, (x,))
+    np.testing.assert_allclose(norms, 1000 * np.sqrt(2), rtol=1e-3)
+
+
 def test_hessian_gradient_against_differences():
     stack = [layers.Dense(6, "tanh"), layers.Dense(3)]
     model, weights = sparse(*stack, shape=(4,))
@@ -56,12 +96,14 @@ def test_synaptic_flow_by_hand():
     first.each.raw.assign([[1.0, -2.0], [-3.0, 4.0], [5.0, 6.0]])
     second.each.raw.assign([[-7.0], [8.0]])
     flow = _signals.synaptic_flow(model, weights)
-    # dR/d|w1| is |w2| of the unit, dR/d|w2| the sum of its |w1|.
-    assert flow[0].tolist() == [[7, 8]] * 3
-    assert flow[1].tolist() == [[9], [12]]
+    # dR/d|w1| is |w2| of the unit, dR/d|w2| the sum of its |w1|; both over
+    # the mean sums of an output, (9 + 12) / 2 and 7 + 8.
+    np.testing.assert_allclose(10.5 * 15 * flow[0], [[7, 8]] * 3, rtol=1e-6)
+    np.testing.assert_allclose(10.5 * 15 * flow[1], [[9], [12]], rtol=1e-6)
     # Of a weight that is gone nothing flows through the other.
     second.mask.set_mask([[0], [1]])
-    assert _signals.synaptic_flow(model, weights)[0].tolist() == [[0, 8]] * 3
+    flow = _signals.synaptic_flow(model, weights)
+    np.testing.assert_allclose(10.5 * 8 * flow[0], [[0, 8]] * 3, rtol=1e-6)
 
 
 def test_synaptic_flow_leaves_the_model_as_it_is():

@@ -57,7 +57,7 @@ def test_the_hessian_is_that_of_the_inputs(make, shape, rows):
     model = keras.Sequential([keras.Input(shape), make()])
     (weight,) = _weights(model, None, None)
     try:
-        found = _hessian(model, weight, x)
+        found = _hessian(model, weight, [x])
     except Exception as error:  # noqa: BLE001
         if "NCHW" in str(error) or "NHWC" in str(error):
             pytest.skip("TensorFlow has no such convolution on CPUs")
@@ -173,7 +173,7 @@ def test_errors_leave_the_model_as_it_was():
         ks.sparse_gpt(model, 0.5, x, pattern=ks.patterns.channel())
     with pytest.raises(ValueError, match=r"\[0, 1\)"):
         ks.sparse_gpt(model, 1.0, x)
-    with pytest.raises(ValueError, match="without an example"):
+    with pytest.raises(ValueError, match="calibrate on.*at least one batch"):
         ks.sparse_gpt(model, 0.5, x[:0])
     with pytest.raises(ValueError, match="damping above 0"):
         ks.sparse_gpt(model, 0.5, x, damping=0.0)
@@ -183,3 +183,15 @@ def test_errors_leave_the_model_as_it_was():
         np.testing.assert_array_equal(now, then)
     with pytest.raises(ValueError, match="Call `strip` first"):
         ks.sparse_gpt(ks.sparsify(model, ks.Mask(), verbose=False), 0.5, x)
+
+
+def test_batches_calibrate_as_one_array_does():
+    import tensorflow as tf
+
+    x = np.random.default_rng(0).normal(size=(40, 8, 8, 4)).astype("float32")
+    one, other = convolutional(), convolutional()
+    ks.sparse_gpt(one, 0.5, x, verbose=False)
+    data = tf.data.Dataset.from_tensor_slices((x, x[:, 0, 0, 0])).batch(16)
+    ks.sparse_gpt(other, 0.5, data, verbose=False)
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)

@@ -16,6 +16,8 @@ from keras_sparse.macs import uses
 from keras_sparse.parametrizations.learned_threshold import LearnedThreshold
 from keras_sparse.selection import kth_smallest
 
+_BELOW = 1 - 1e-6
+
 
 class Budget(Prune):
     """Joins all `LearnedThreshold` weights in one budget, and holds it.
@@ -24,7 +26,8 @@ class Budget(Prune):
     `every` steps so that the model has the sparsity that is due, whatever
     the law of the weights predicts. At the end of each epoch, before each
     validation and at the end of training the number of zeros is exactly the
-    one asked for (with `of="macs"`, to within one weight).
+    one asked for (with `of="macs"`, to within one weight), for callbacks that
+    come after this one.
 
     Args:
         begin: Step at which the sparsity starts to grow from 0. Defaults to
@@ -129,19 +132,19 @@ class Budget(Prune):
 
     def _finish(self) -> int:
         step = self._iterations()
-        sparsity = self._sparsity(step)
-        if sparsity is not None and step >= self.schedule.begin:
-            self._set_masks(sparsity)
-            self._hold()
+        sparsity = self._sparsity(step) if step >= self.schedule.begin else 0.0
+        self._set_masks(sparsity or 0.0)
+        self._hold()
         return step
 
     def _set_masks(self, sparsity: float) -> None:
         _surgery.sync_state(self.model)
         ratios = [_ratios(each, learned) for each, learned in self._members]
         level, self._zeros = _level(ratios, self._uses, sparsity)
-        for _, learned in self._members:
+        for (_, learned), ratio in zip(self._members, ratios, strict=True):
             if not learned.stays_dense:
-                learned.level.assign(level)
+                # No weight goes whole.
+                learned.level.assign(min(level, _BELOW * ratio.max()))
 
     def _hold(self) -> None:
         """Sets the thresholds of evaluation to an exact count of zeros."""
@@ -151,7 +154,8 @@ class Budget(Prune):
             if learned.stays_dense:
                 continue
             size = np.abs(_surgery.to_numpy(_surgery.read(each.raw)))
-            learned.held.assign(kth_smallest([size], count) if count else 0.0)
+            threshold = kth_smallest([size], count) if count else 0.0
+            learned.hold(threshold, each.raw)
             part_ties(each.raw, learned.held, count)
 
 
@@ -200,25 +204,36 @@ def _level(
         count * each.size for count, each in zip(uses, ratios, strict=True)
     )
     wanted = round(sparsity * total)
-    finite = [each for each in ratios if np.isfinite(each.flat[0])]
-    most = sum(each.size for each in finite)
-    if wanted == 0 or not finite:
+    cut = [i for i, each in enumerate(ratios) if np.isfinite(each.flat[0])]
+    same = len(set(uses)) == 1
+    most = sum(ratios[i].size - 1 for i in cut)
+    zeros = min(round(wanted / uses[0]), most) if same else most
+    if not (wanted and zeros):
         return 0.0, [0] * len(ratios)
-    if len(set(uses)) == 1:
-        zeros = min(round(wanted / uses[0]), most - 1)
-        level = kth_smallest(finite, zeros)
-    else:
-        level, zeros = _weighted_level(ratios, uses, wanted), None
+    ratios = list(ratios)
+    while True:
+        if same:
+            level = kth_smallest([ratios[i] for i in cut], zeros)
+        else:
+            level = _weighted_level(ratios, uses, wanted)
+        whole = [i for i in cut if ratios[i].max() <= level]
+        if not whole:
+            break
+        for i in whole:
+            ratios[i] = _sparing_the_largest(ratios[i])
     counts = [int(np.count_nonzero(each <= level)) for each in ratios]
-    if zeros is not None:
+    if same:
         # Quotients may tie where the weights do not.
         for i, each in enumerate(ratios):
             tied = int(np.count_nonzero(each == level))
             counts[i] -= min(tied, sum(counts) - zeros)
-    return level, [
-        min(count, each.size - 1)
-        for count, each in zip(counts, ratios, strict=True)
-    ]
+    return level, counts
+
+
+def _sparing_the_largest(ratios: NDArray) -> NDArray:
+    spared = ratios.copy()
+    spared.flat[spared.argmax()] = np.inf
+    return spared
 
 
 def _weighted_level(

@@ -115,7 +115,10 @@ class Prune(keras.callbacks.Callback):
         self.data = data
         self._weights: dict[str, MaskedWeight] = {}
         self._seen: int | None = None
+        self._told = -1  # the last step that `update` was given
         self._epoch_start = 0
+        self._batches = 0  # of this epoch
+        self._uncounted = 0  # by `model.optimizer`: the model has its own
         self._accumulation = 1
 
     def on_train_begin(self, logs: dict | None = None) -> None:
@@ -135,7 +138,8 @@ class Prune(keras.callbacks.Callback):
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is None:  # a loop of one's own: it tells `update`
             return
-        self._epoch_start = _surgery.micro_steps(optimizer)
+        self._batches = 0
+        self._epoch_start = _surgery.micro_steps(optimizer) + self._uncounted
         self._accumulation = _surgery.accumulation(optimizer)
         self._seen = (self._epoch_start - 1) // self._accumulation
 
@@ -144,13 +148,18 @@ class Prune(keras.callbacks.Callback):
     ) -> None:
         # Counted, not read: on JAX `self.model` brings all variables up to
         # date, which costs more than a step of a small model.
-        self.update((self._epoch_start + batch) // self._accumulation)
+        self._update((self._epoch_start + batch) // self._accumulation)
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self._batches = batch + 1
 
     def on_test_begin(self, logs: dict | None = None) -> None:
         if self._weights:
             self._finish()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if self._micro_steps() == self._epoch_start:
+            self._uncounted += self._batches
         self._finish()
 
     def on_train_end(self, logs: dict | None = None) -> None:
@@ -178,6 +187,10 @@ class Prune(keras.callbacks.Callback):
         Args:
             step: The optimizer's iteration that comes next.
         """
+        self._told = max(self._told, step)
+        self._update(step)
+
+    def _update(self, step: int) -> None:
         seen = step - 1 if self._seen is None else self._seen
         self._seen = max(seen, step)
         if self._due(step, seen):
@@ -238,7 +251,7 @@ class Prune(keras.callbacks.Callback):
         """Sets the final masks if it is time; returns the step."""
         step = self._iterations()
         if self.schedule.end is not None and step >= self.schedule.end:
-            self.update(step)
+            self._update(step)
         return step
 
     def _due(self, step: int, seen: int) -> bool:
@@ -249,6 +262,9 @@ class Prune(keras.callbacks.Callback):
             if seen < end <= step:
                 return True
             step = min(step, end)
+        if isinstance(self.schedule, schedules.Cyclic):
+            if self.schedule(step) != self.schedule(seen):
+                return True
         every = self._every()
         return (step - begin) // every > (seen - begin) // every
 
@@ -262,9 +278,14 @@ class Prune(keras.callbacks.Callback):
         return max(1, min(self.every, few))
 
     def _iterations(self) -> int:
+        """Steps that were taken: by the optimizer, or as `update` was told."""
+        optimizer = getattr(self.model, "optimizer", None)
+        each = 1 if optimizer is None else _surgery.accumulation(optimizer)
+        return max(self._micro_steps() // each, self._told + 1)
+
+    def _micro_steps(self) -> int:
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is None:
-            return 0 if self._seen is None else self._seen + 1
+            return 0
         _surgery.sync_state(self.model)
-        micro_steps = _surgery.micro_steps(optimizer)
-        return micro_steps // _surgery.accumulation(optimizer)
+        return _surgery.micro_steps(optimizer) + self._uncounted

@@ -25,7 +25,8 @@ class Threshold(Prune):
     each weight a few times, and a step pays for `1 / every` of one. Between
     two selections weights may cross it. At the end of each epoch, before each
     validation and at the end of training it is selected once more, so that
-    what is measured or saved then has exactly the sparsity asked for.
+    what is measured or saved then, by callbacks that come after this one, has
+    exactly the sparsity asked for.
 
     Args:
         schedule: From the optimizer's step to the overall sparsity, as for
@@ -150,9 +151,9 @@ def part_ties(
     raw: keras.Variable, threshold: keras.Variable, zeros: int
 ) -> None:
     """Lifts weights that lie at a threshold above it where too many do."""
-    w = _surgery.to_numpy(_surgery.read(raw))
+    w = _surgery.to_numpy(raw.value)  # in its own floats
     height = float(keras.ops.convert_to_numpy(threshold))
-    size = np.abs(w)
+    size = np.abs(w.astype(np.float32))
     surplus = np.count_nonzero(size <= height) - zeros
     if surplus > 0 and height > 0:
         raw.assign(_lifted(w, size == height, surplus))
@@ -162,5 +163,6 @@ def _lifted(w: NDArray, tied: NDArray, count: int) -> NDArray:
     """The last `count` tied weights, one float further from zero."""
     w = w.copy()
     places = np.flatnonzero(tied)[-count:]
-    w.flat[places] = np.nextafter(w.flat[places], np.inf * w.flat[places])
+    away = np.sign(w.flat[places]) * w.dtype.type(np.inf)
+    w.flat[places] = np.nextafter(w.flat[places], away)
     return w

@@ -129,7 +129,8 @@ def find_ticket(
             first, which is dense.
         rate: Share of the weights left that each round takes.
         output_rate: The same for the last of the chosen weights. Default:
-            half of `rate`, as in the paper; not used where `scope` is global.
+            half of `rate`, as in the paper, for the model's output layer if it
+            is chosen; not used where `scope` is global.
         rates: The same for others, by a regular expression on the weight's
             path: `{"conv": 0.1}`.
         scope: `"layer"` takes the rate of each weight, `"global"` the
@@ -198,7 +199,9 @@ def find_ticket(
             shares = dict.fromkeys(masked.masked, rate)
             next_masks = by_global_rate(rate)
         else:
-            last = rate / 2 if output_rate is None else output_rate
+            last = output_rate
+            if last is None and masked.has_output:
+                last = rate / 2
             named = by_path(masked.masked, rate, rates, "rates", last)
             shares = {i: check_sparsity(r, "a rate") for i, r in named.items()}
             next_masks = by_rate(shares)

@@ -55,6 +55,12 @@ class MaskedModel:
     variables: tuple[keras.Variable, ...]
     masked: Mapping[int, Masked]
 
+    @property
+    def has_output(self) -> bool:
+        """Whether the last layer that holds a known weight is masked."""
+        layers, _ = layers_with_weights(self.model)
+        return layers[-1] is list(self.masked.values())[-1].layer
+
     def read(self) -> list[NDArray]:
         """The weights, at least float32."""
         return [as_array(variable) for variable in self.variables]

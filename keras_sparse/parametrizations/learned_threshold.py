@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_sparse import _surgery
 from keras_sparse import _weight_laws as weight_laws
 from keras_sparse._shared_budget import SharedBudget
 from keras_sparse._shrinkage import shrink
@@ -124,7 +125,7 @@ class LearnedThreshold(Parametrization):
             dtype="float32",
             autocast=False,
         )
-        for name, value in (("level", 1.0), ("held", -1.0)):
+        for name, value in (("level", 1.0), ("held", 0.0), ("held_at", -1.0)):
             variable = self.add_weight(
                 name=name,
                 shape=(),
@@ -134,6 +135,11 @@ class LearnedThreshold(Parametrization):
                 autocast=False,
             )
             setattr(self, name, variable)
+
+    def hold(self, threshold: float, raw: keras.Variable) -> None:
+        """Evaluates with this threshold until training has moved the own."""
+        self.held.assign(threshold)
+        self.held_at.assign(self._threshold(_surgery.read(raw)))
 
     def ratio(self) -> float:
         """r, the threshold in deviations at level 1."""
@@ -155,12 +161,11 @@ class LearnedThreshold(Parametrization):
             return w
         fixed = ops.stop_gradient(w)
         learned = ops.convert_to_tensor(self.learned)
-        level = ops.convert_to_tensor(self.level)
-        threshold = level * self.rate * ops.stop_gradient(learned)
-        threshold = threshold * weight_laws.deviation(fixed)
+        threshold = self._threshold(fixed)
         if not training:
+            moved = ops.abs(threshold - ops.convert_to_tensor(self.held_at))
             held = ops.convert_to_tensor(self.held)
-            threshold = ops.where(held < 0.0, threshold, held)
+            threshold = ops.where(moved <= 1e-5 * threshold, held, threshold)
         zeros = ops.zeros_like(w)
         if self.p is None:
             kept = ops.abs(fixed) > threshold
@@ -173,6 +178,11 @@ class LearnedThreshold(Parametrization):
         share = ops.where(kept, 1.0, ops.cast(theta, w.dtype))
         slope = ops.where(kept, zeros, -fixed) / ops.maximum(learned, TINY)
         return straight_through(value, (w, share), (learned, slope))
+
+    def _threshold(self, fixed: Any) -> Any:
+        learned = ops.stop_gradient(ops.convert_to_tensor(self.learned))
+        threshold = ops.convert_to_tensor(self.level) * self.rate * learned
+        return threshold * weight_laws.deviation(fixed)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -87,19 +87,24 @@ class Mask(Parametrization):
         self.mask.assign(mask)
 
     def call(self, w: Any, training: bool | None = None) -> Any:
-        masked = self.finalize(w)
+        masked = (
+            fused(_where)(w, self._mask()) if training else self.finalize(w)
+        )
         if self.straight_through:
             return w + keras.ops.stop_gradient(masked - w)
         return masked
 
     def finalize(self, w: Any) -> Any:
-        return fused(_where)(w, _surgery.read(self.mask))
+        return _where(w, self._mask())
 
     def clear(self, *variables: keras.Variable) -> None:
         """Zeros variables of the weight's shape where the mask is 0."""
-        mask = _surgery.read(self.mask)
+        mask = self._mask()
         for variable in variables:
             update(variable, _where, mask)
+
+    def _mask(self) -> Any:
+        return _surgery.read(self.mask)
 
     def get_config(self) -> dict[str, Any]:
         return {

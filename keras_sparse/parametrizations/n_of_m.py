@@ -22,7 +22,8 @@ class NofM(Parametrization):
     Args:
         n: Positive integer, the nonzeros in a group. Defaults to 2.
         m: Integer, at least `n`, the length of a group. Defaults to 4.
-        decay: Weight decay of pruned weights, 0 or more; 0 is the plain
+        decay: Weight decay of pruned weights, 0 or more, for each use of a
+            shared layer and each replica anew; 0 is the plain
             straight-through estimator. Under loss scaling (mixed_float16)
             it loses its effect; take mixed_bfloat16.
 
