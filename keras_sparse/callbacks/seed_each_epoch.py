@@ -25,8 +25,12 @@ class SeedEachEpoch(keras.callbacks.Callback):
         self.seed = seed
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        generators = _surgery.seed_generators(self.model)
-        for number, generator in enumerate(generators):
-            sequence = np.random.SeedSequence([self.seed, epoch, number])
-            state = sequence.generate_state(2) >> 1
-            generator.state.assign(state.astype(generator.state.dtype))
+        set_generators(self.model, self.seed, epoch)
+
+
+def set_generators(model: keras.Model, seed: int, turn: int) -> None:
+    """Sets the state of every seed generator in a model from two numbers."""
+    for number, generator in enumerate(_surgery.seed_generators(model)):
+        sequence = np.random.SeedSequence([seed, turn, number])
+        state = sequence.generate_state(2) >> 1
+        generator.state.assign(state.astype(generator.state.dtype))

@@ -50,6 +50,16 @@ def find_blocks(
     Raises:
         ValueError: If the model has no residual additions, a rule matches
             nothing, or a layer belongs to two groups.
+
+    Example:
+
+    >>> import keras, keras_sparse as ks
+    >>> x = inputs = keras.Input((4,))
+    >>> for i in range(2):
+    ...     x = keras.layers.Add(name=f"add{i}")([x, keras.layers.Dense(4)(x)])
+    >>> model = keras.Model(inputs, keras.layers.Dense(1, name="out")(x))
+    >>> ks.sequential.find_blocks(model)
+    [Block('add0', 2 layers), Block('add1', 2 layers), Block('head', 1 layers)]
     """
     if isinstance(blocks, int):
         return _at_additions(model, blocks)

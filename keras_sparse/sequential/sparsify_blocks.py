@@ -5,25 +5,32 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_sparse import _surgery
-from keras_sparse._compiling import Compiler, compiler, without_names
+from keras_sparse._compiling import Compiler, compiler
 from keras_sparse._per_example import penalized
 from keras_sparse._plan import Choice
 from keras_sparse._traversal import Filter, choose, layers_with_weights
 from keras_sparse.callbacks.anneal import Anneal
+from keras_sparse.callbacks.seed_each_epoch import set_generators
 from keras_sparse.parametrizations.gaussian import Gaussian
-from keras_sparse.parametrizations.parametrization import Parametrization
 from keras_sparse.recalibration import recalibrate
 from keras_sparse.sequential.blocks import find_blocks
 from keras_sparse.sequential.freezing import only_trainable
-from keras_sparse.sequential.heads import Head, with_head
+from keras_sparse.sequential.heads import Head, find_head, with_head
 from keras_sparse.sequential.progress import Progress
+from keras_sparse.sequential.run_identity import (
+    describe_choice,
+    describe_compile,
+    describe_fit,
+    describe_groups,
+    shapes_of,
+)
 from keras_sparse.sparsify import parametrized, sparsify, strip
 
 Callbacks = Callable[[], Sequence[keras.callbacks.Callback]]
@@ -76,9 +83,10 @@ def sparsify_blocks(
     """Trains groups of residual blocks sparse, front to back, in place.
 
     The weights of the current group are parametrized and trained; all other
-    layers are frozen as in evaluation. Then its zeros are written for good
-    and the next group follows. Where noise in all layers at once would drown
-    a deep net, noise in a few does not.
+    layers are frozen as in evaluation, so that dropout, noise and augmentation
+    in them are off. Then its zeros are written for good and the next group
+    follows. Where noise in all layers at once would drown a deep net, noise
+    in a few does not.
 
     Args:
         model: A built, plain model, trained already (but see `head`), and
@@ -99,13 +107,19 @@ def sparsify_blocks(
             where the weights pay a penalty and there is none.
         head: To train from scratch: from a group's output to the model's
             output, by layers of its own, sparsified along with the group;
-            `"auxiliary"` is BatchNorm, ReLU, global average, Dense. Only the
-            group and its head run, so the groups after it may be untrained.
+            `"auxiliary"` is BatchNorm, ReLU, global average, Dense with the
+            activation of the model's output layer, which has to be a Dense,
+            Activation or Softmax layer. Only the group and its head run, so
+            the groups after it may be untrained.
         sweeps: How often to go through all groups.
-        recalibration: Data for `keras_sparse.recalibrate` after each group.
+        recalibration: Data for `keras_sparse.recalibrate` after each group,
+            no iterator, which could be read only once.
         checkpoint: Path of an `.npz` file. Where it exists, finished groups
-            are taken from it.
-        seed: Set before each group, so that a resumed run repeats.
+            are taken from it. It knows a run by the shapes, the
+            parametrization, the compile arguments, the head, the seed and
+            the numbers in `fit`, not by data or callbacks.
+        seed: Set before each group, in the seed generators of its layers as
+            well, so that a resumed run repeats.
         verbose: Whether to print a line for each group.
 
     Returns:
@@ -115,35 +129,64 @@ def sparsify_blocks(
 
     Raises:
         ValueError: If the model cannot be cut, is sparse already, or does not
-            fit the checkpoint. An exception during training leaves the model
-            as the last finished group left it.
+            fit `head`, `recalibration` or the checkpoint. An exception during
+            training leaves the model as the last finished group left it.
+
+    Example:
+
+    >>> import keras, keras_sparse as ks, numpy as np
+    >>> x = inputs = keras.Input((4,))
+    >>> for i in range(2):
+    ...     x = keras.layers.Add(name=f"add{i}")([x, keras.layers.Dense(4)(x)])
+    >>> model = keras.Model(inputs, keras.layers.Dense(1, name="out")(x))
+    >>> model.compile("adam", "mse")
+    >>> groups = ks.sequential.sparsify_blocks(
+    ...     model, ks.Mask(), exclude="out", verbose=False,
+    ...     fit={"x": np.ones((8, 4)), "y": np.ones(8), "verbose": 0},
+    ...     callbacks=lambda: [
+    ...         ks.callbacks.Prune(ks.schedules.Constant(0.75))])
+    >>> [(group.name, group.sparsity) for group in groups]
+    [('add0', 0.75), ('add1', 0.75)]
 
     Reference:
         Khachiyants, "Sequential sparsification of deep residual networks",
         2019 (B.Sc. thesis, HSE).
     """
-    _check(model, fit, sweeps, head, blocks)
+    _check(model, fit, sweeps, head, blocks, recalibration)
     compile_model = compiler(model, compile)
     chosen = choose(layers_with_weights(model)[0], where, exclude)
     taken = {id(layer) for layer in chosen}
     groups = find_blocks(model, blocks)
+    add_head = find_head(model, head)
     if head is None:  # what is dense already need not be trained
         groups = [g for g in groups if any(id(x) in taken for x in g.layers)]
     choice = Gaussian() if parametrization is None else parametrization
     plan = {
-        "groups": [g.name for g in groups],
+        "weights": shapes_of(model),
+        "groups": describe_groups(groups, taken),
         "sweeps": sweeps,
         "seed": seed,
-        "parametrization": _described(choice),
+        "parametrization": describe_choice(choice),
+        "head": head if isinstance(head, str) else describe_choice(head),
+        "compile": describe_compile(model, compile, compile_model),
+        "fit": describe_fit(fit),
+        "recalibration": recalibration is not None,
     }
     progress = Progress(checkpoint, plan)
-    reports = [TrainedGroup(**each) for each in progress.restore(model)]
     turns = [(sweep, group) for sweep in range(sweeps) for group in groups]
+    finished = progress.restore(model)
+    reports = [
+        TrainedGroup(**{**each, "name": group.name})
+        for each, (_, group) in zip(finished, turns, strict=False)
+    ]
+    _surgery.require_compile_of_all(model)
+    if reports and recalibration is not None:  # may have been cut off there
+        recalibrate(model, recalibration)
     for turn, (sweep, group) in enumerate(turns):
         if turn < len(reports):
             continue
         keras.utils.set_random_seed(seed + turn)
-        trained, layers = with_head(model, group, head)
+        trained, layers = with_head(model, group, add_head)
         of_head = {id(layer) for layer in layers[len(group.layers) :]}
         report = _train(
             trained,
@@ -152,22 +195,16 @@ def sparsify_blocks(
             taken | of_head,
             compile_model,
             {**fit, "callbacks": list(callbacks())},
+            (seed, turn),
         )
         _surgery.forget_traces(model)
-        if recalibration is not None:
-            recalibrate(model, recalibration)
         reports.append(TrainedGroup(group.name, sweep, **report))
         progress.save(model, [dataclasses.asdict(each) for each in reports])
+        if recalibration is not None:
+            recalibrate(model, recalibration)
         if verbose:
             _surgery.say(f"{turn + 1}/{len(turns)} {reports[-1]}")
     return reports
-
-
-def _described(choice: Choice) -> Any:
-    """What tells one run's parametrization from another's."""
-    if not isinstance(choice, Parametrization):
-        return getattr(choice, "__qualname__", type(choice).__name__)
-    return [type(choice).__name__, without_names(choice.get_config())]
 
 
 def _check(
@@ -176,6 +213,7 @@ def _check(
     sweeps: int,
     head: Head | str | None,
     blocks: int | Sequence[Filter],
+    recalibration: Any,
 ) -> None:
     if any(True for _ in parametrized(model)):
         raise ValueError(
@@ -195,6 +233,21 @@ def _check(
             "Expected `blocks` to be a number where every group gets a head. "
             f"Received: {blocks!r}."
         )
+    if isinstance(recalibration, Iterator):
+        raise ValueError(
+            "Expected `recalibration` to be data that can be read after each "
+            f"group. Received an iterator: {type(recalibration).__name__}. "
+            "Pass an array, a list of batches or a data set."
+        )
+    if recalibration is not None and not any(
+        isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        for layer in _surgery.all_layers(model)
+    ):
+        raise ValueError(
+            "Expected a model with a BatchNormalization that is not frozen, "
+            f"where `recalibration` is given. Received {model.name!r} without "
+            "one. Leave `recalibration` out."
+        )
 
 
 def _train(
@@ -204,6 +257,7 @@ def _train(
     taken: set[int],
     compile_model: Compiler,
     fit: dict[str, Any],
+    seeds: tuple[int, int],
 ) -> dict[str, Any]:
     """Trains some layers of a model sparse; the others do not change."""
     before = model.get_weights()
@@ -216,6 +270,7 @@ def _train(
                 model, choice, where=lambda x: id(x) in members, verbose=False
             )
         weights = [each.raw for _, _, each in parametrized(model)]
+        set_generators(model, *seeds)
         with only_trainable(model, layers):
             compile_model(model)
             if penalized(model) and not any(
