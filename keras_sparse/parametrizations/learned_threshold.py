@@ -19,6 +19,7 @@ from keras_sparse.selection import check_sparsity
 UNITS = ("weights", "macs")
 LARGEST = 5.0  # In deviations.
 TINY = 1e-6
+SAME = 1e-3  # Means differ as they are compiled.
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
@@ -165,7 +166,7 @@ class LearnedThreshold(Parametrization):
         if not training:
             moved = ops.abs(threshold - ops.convert_to_tensor(self.held_at))
             held = ops.convert_to_tensor(self.held)
-            threshold = ops.where(moved <= 1e-5 * threshold, held, threshold)
+            threshold = ops.where(moved <= SAME * threshold, held, threshold)
         zeros = ops.zeros_like(w)
         if self.p is None:
             kept = ops.abs(fixed) > threshold
