@@ -250,3 +250,17 @@ def test_a_resumed_run_repeats_to_the_bit(tmp_path):
     train(resumed, 2, 3)
     for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_ties_are_parted_in_the_floats_of_the_weight(dtype):
+    keras.utils.set_random_seed(0)
+    layer = keras.layers.Dense(40, dtype=dtype)
+    model = keras.Sequential([keras.Input((50,), dtype=dtype), layer])
+    ks.sparsify(model, ks.Feather(), verbose=False)
+    model.compile("sgd", "mse")
+    x, y = np.ones((8, 50)), np.ones((8, 40))
+    threshold = ks.callbacks.Threshold(ks.schedules.Constant(0.9))
+    model.fit(x, y, verbose=0, callbacks=[threshold])
+    kernel = keras.ops.cast(ks.strip(model).layers[0].kernel, "float32")
+    assert np.sum(np.asarray(kernel) == 0) == 1800
