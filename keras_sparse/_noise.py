@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
+import threading
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -13,22 +13,36 @@ import keras
 # Between the seeds of two replicas; any number larger than a few.
 _STRIDE = 7919
 
-_PREDICTING = contextvars.ContextVar("noise in predictions", default=False)
+_LOCK = threading.Lock()
+_predicting = 0
 
 
 @contextlib.contextmanager
 def noise_in_predictions() -> Iterator[None]:
-    """While entered, weights are noisy outside of training as well."""
-    token = _PREDICTING.set(True)
+    """While entered, weights are noisy outside of training as well.
+
+    In all threads: replicas of a distribution strategy run in their own,
+    which inherit no context variable.
+    """
+    global _predicting
+    with _LOCK:
+        _predicting += 1
     try:
         yield
     finally:
-        _PREDICTING.reset(token)
+        with _LOCK:
+            _predicting -= 1
 
 
-def is_noisy(training: bool | None) -> bool:
-    """Whether a weight that has noise shows it in this call."""
-    return bool(training) or _PREDICTING.get()
+def is_noisy(training: bool | None, trainable: bool = True) -> bool:
+    """Whether a weight that has noise shows it in this call.
+
+    Args:
+        training: Whether the model is training.
+        trainable: Whether the noise is trained; if not, it shows in
+            `noise_in_predictions` alone.
+    """
+    return (bool(training) and trainable) or _predicting > 0
 
 
 class NoiseSeed(keras.random.SeedGenerator):

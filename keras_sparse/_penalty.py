@@ -26,7 +26,7 @@ class PenaltyOfLayer(keras.regularizers.Regularizer):
         self.pay = pay
 
     def __call__(self, variable: Any) -> Any:
-        return self.pay()
+        return _as_loss(self.pay())
 
 
 class PenaltyOfWeight(keras.regularizers.Regularizer):
@@ -50,13 +50,20 @@ class PenaltyOfWeight(keras.regularizers.Regularizer):
 
     def __call__(self, variable: Any) -> Any:
         penalty = self.parametrization.penalty(_surgery.read(self.raw))
-        total = keras.ops.zeros((), "float32") if penalty is None else penalty
-        return total if self.also is None else total + self.also(variable)
+        total = _as_loss(0.0 if penalty is None else penalty)
+        if self.also is None:
+            return total
+        return total + _as_loss(self.also(variable))
 
 
 def hang_penalty(parametrization: Parametrization, raw: keras.Variable) -> None:
     """Puts the penalty into `model.losses`, once."""
-    variables = parametrization.trainable_variables
+    # Those of a frozen one too: Keras asks no variable while it is frozen.
+    variables = parametrization.trainable_variables or [
+        variable
+        for layer in _surgery.all_layers(parametrization)
+        for variable in _surgery.variables_to_train(layer)
+    ]
     if (
         variables
         and type(parametrization).penalty is not Parametrization.penalty
@@ -65,3 +72,8 @@ def hang_penalty(parametrization: Parametrization, raw: keras.Variable) -> None:
         carrier.regularizer = PenaltyOfWeight(
             parametrization, raw, carrier.regularizer
         )
+
+
+def _as_loss(value: Any) -> Any:
+    """A term in the dtype of the data's loss, which it is stacked with."""
+    return keras.ops.cast(value, keras.config.floatx())

@@ -38,6 +38,7 @@ class PerExample(_Layer):
         self.train_size = train_size
         # Whether N is known, or somebody is there to find it.
         self.told = train_size is not None
+        self.trained = False
 
     def add_penalty_scale(self) -> None:
         """Creates beta and 1 / N; call it in `build`."""
@@ -62,12 +63,7 @@ class PerExample(_Layer):
 
     def scaled(self, penalty: Any) -> Any:
         """The penalty, in nats over the data set, as a part of the loss."""
-        beta = keras.ops.convert_to_tensor(self.beta)
-        return penalty * beta * keras.ops.convert_to_tensor(self.per_example)
-
-    def warn_if_free(self) -> None:
-        """Says so where `fit` trains a layer that pays nothing."""
-        if not self.told and _surgery.is_tracing():
+        if self.trained and not self.told:
             self.told = True  # once is enough
             warnings.warn(
                 "Expected to know the number of training examples. "
@@ -76,6 +72,16 @@ class PerExample(_Layer):
                 "`train_size` to the layer.",
                 stacklevel=2,
             )
+        beta = keras.ops.convert_to_tensor(self.beta)
+        return penalty * beta * keras.ops.convert_to_tensor(self.per_example)
+
+    def note_training(self) -> None:
+        """To be called where noise is drawn for training.
+
+        A loss asked for after that warns where nobody knows N.
+        """
+        if not (self.trained or _surgery.is_symbolic()):
+            self.trained = True
 
     def load_own_variables(self, store: Any) -> None:
         super().load_own_variables(store)

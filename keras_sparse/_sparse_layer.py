@@ -169,6 +169,7 @@ def build_parametrization(
         inputs=slot.inputs,
         outputs=slot.outputs,
         linear=adapters.is_linear_in(layer, slot),
+        slides=slot.slides,
     )
     if not parametrization.built:
         kind = type(parametrization).__name__.lower()

@@ -2,8 +2,7 @@
 
 Everything here is a small operation on a live Keras object that the public
 API has no word for: reading a variable before autocasting, exchanging an
-attribute while `call` runs, adding and removing a sublayer, forgetting
-traced functions.
+attribute while `call` runs, adding and removing a sublayer.
 """
 
 from __future__ import annotations
@@ -14,9 +13,10 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 from keras.src.backend.common.variables import AutocastScope
 from keras.src.models import Functional
-from keras.src.utils import io_utils, jax_utils
+from keras.src.utils import io_utils
 
 _MISSING = object()
 _FLOATS_BELOW_32_BITS = ("float16", "bfloat16")
@@ -139,6 +139,11 @@ def own_variables(layer: keras.layers.Layer) -> list[keras.Variable]:
     return layer._trainable_variables + layer._non_trainable_variables
 
 
+def variables_to_train(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Those that it holds itself and trains where it is not frozen."""
+    return list(layer._trainable_variables)
+
+
 @contextlib.contextmanager
 def creation_scope(path: str, beside: keras.Variable) -> Iterator[None]:
     """Where to create variables of the layer at `path`, such as `beside`.
@@ -165,13 +170,9 @@ def is_training(layer: keras.layers.Layer) -> bool:
     return bool(layer._get_call_context().get_value("training"))
 
 
-def is_tracing() -> bool:
-    """Whether a training function is being traced; never on torch."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return tf.inside_function()
-    return jax_utils.is_in_jax_tracing_scope()
+def is_symbolic() -> bool:
+    """Whether layers are called only to learn their outputs' shapes."""
+    return in_symbolic_scope()
 
 
 def forget_traces(model: keras.Model) -> None:

@@ -22,12 +22,15 @@ class Slot:
         outputs: Axes of the output channels, counted from the end. Axes in
             neither (the window of a convolution) belong to the reduction too,
             but are no channels.
+        slides: Whether the weight is used at many positions of an input
+            though all its axes are in one of the two, as depthwise ones are.
     """
 
     name: str
     path: str
     inputs: tuple[int, ...] = (-2,)
     outputs: tuple[int, ...] = (-1,)
+    slides: bool = False
 
     def owners(self, layer: keras.layers.Layer) -> list[object]:
         """The objects on the way from the layer to the weight."""
@@ -146,7 +149,7 @@ def _slots_of_transposed(layer: keras.layers.Layer) -> Sequence[Slot]:
 
 def _depthwise(layer: keras.layers.Layer, name: str) -> Slot:
     window = tuple(range(-2 - layer.rank, -2))
-    return Slot(name, name, inputs=window, outputs=(-2, -1))
+    return Slot(name, name, inputs=window, outputs=(-2, -1), slides=True)
 
 
 def _slots_of_depthwise(layer: keras.layers.Layer) -> Sequence[Slot]:

@@ -55,6 +55,16 @@ def bit_widths(model: keras.layers.Layer) -> dict[str, BitWidth]:
     Reference:
         Louizos, Ullrich and Welling, "Bayesian compression for deep
         learning", 2017, section 3.3 and its published code.
+
+    Example:
+
+    >>> import keras, keras_sparse as ks
+    >>> dense = keras.layers.Dense(2, kernel_initializer="ones", name="top")
+    >>> model = keras.Sequential([keras.Input((4,)), dense])
+    >>> model = ks.sparsify(model, ks.Gaussian(), verbose=False)
+    >>> [width] = ks.bit_widths(model).values()
+    >>> width.significand, width.nonzeros
+    (13, 8)
     """
     kept = {}
     for path, weight in gaussian_weights(model).items():

@@ -27,6 +27,15 @@ def plot_log_alpha(model: keras.layers.Layer, bins: int = 60) -> Any:
 
     Raises:
         ValueError: If the model has no Bayesian weights.
+
+    Example:
+
+    >>> import keras, keras_sparse as ks
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    >>> model = ks.sparsify(model, ks.Gaussian(), verbose=False)
+    >>> figure = ks.plot_log_alpha(model)
+    >>> figure.axes[0].get_xlabel()
+    'log alpha'
     """
     from matplotlib.figure import Figure
 
@@ -36,12 +45,12 @@ def plot_log_alpha(model: keras.layers.Layer, bins: int = 60) -> Any:
     figure = Figure(figsize=(4 * columns, 2.6 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).flat
     for axes, (path, weight) in zip(grid, weights.items(), strict=False):
-        values = weight.log_alpha(_surgery.read(weight.raw))
-        clipped = np.clip(_surgery.to_numpy(values).ravel(), -15.0, 15.0)
+        log_alpha = weight.log_alpha(_surgery.read(weight.raw))
+        values = _surgery.to_numpy(log_alpha).ravel()
         threshold = float(np.asarray(weight.threshold))
-        axes.hist(clipped, bins=bins)
+        axes.hist(np.clip(values, -15.0, 15.0), bins=bins)
         axes.axvline(threshold, linestyle="--", color="gray")
-        share = float((clipped >= threshold).mean())
+        share = float((values >= threshold).mean())
         axes.set_title(f"{path}: {share:.1%} zero", fontsize="small")
         axes.set_xlabel("log alpha")
         axes.set_ylabel("weights")

@@ -10,8 +10,6 @@ import keras
 import numpy as np
 
 from keras_sparse import _surgery
-from keras_sparse._sparse_layer import attached, final
-from keras_sparse._traversal import walk
 from keras_sparse.bayesian.weights import gaussian_weights
 
 THRESHOLDS = tuple(np.round(np.arange(8.0, -3.01, -0.5), 1).tolist())
@@ -127,6 +125,18 @@ def choose_threshold(
     Reference:
         The rule log alpha > 3: Molchanov et al., 2017; a search on held-out
         data: Gale, Elsen and Hooker, "The state of sparsity", 2019.
+
+    Example:
+
+    >>> import keras, keras_sparse as ks, numpy as np
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    >>> model = ks.sparsify(model, ks.Gaussian(), verbose=False)
+    >>> model.compile("adam", "mse", metrics=["mae"])
+    >>> held_out = np.ones((8, 4)), np.ones((8, 2))
+    >>> sweep = ks.choose_threshold(
+    ...     model, held_out, max_drop=9.0, thresholds=[3.0, 0.0])
+    >>> sweep.metric, sweep.threshold
+    ('mae', 0.0)
     """
     weights = list(gaussian_weights(model).values())
     if not model.compiled:
@@ -147,7 +157,7 @@ def choose_threshold(
     falling = sorted(map(float, thresholds), reverse=True)
     try:
         logs = _evaluate(model, weights, np.inf, validation_data, batch_size)
-        metric = metric or next((n for n in logs if n != "loss"), "loss")
+        metric = metric or _first_metric(model, logs)
         if metric not in logs:
             raise ValueError(
                 f"Expected `metric` to be one of {sorted(logs)}. "
@@ -161,7 +171,7 @@ def choose_threshold(
                 model, weights, threshold, validation_data, batch_size
             )
             values.append(logs[metric])
-            sparsities.append(sparsity_of(model))
+            sparsities.append(_sparsity(weights))
         chosen = _last_allowed(values, baseline, max_drop, metric, mode)
         _set(weights, falling[chosen])
     except BaseException:
@@ -204,6 +214,15 @@ def _evaluate(
     return model.evaluate(data, verbose=0, return_dict=True)
 
 
+def _first_metric(model: keras.Model, logs: dict[str, float]) -> str:
+    """The first compiled metric; the logs are in alphabetical order."""
+    names: list[str] = []
+    for metric in model.metrics:
+        if metric.name == "compile_metrics" and metric.metrics:
+            names.extend(metric.result())
+    return next((name for name in names if name in logs), "loss")
+
+
 def _mode(metric: str) -> str:
     if any(part in metric for part in _BETTER_LOW):
         return "min"
@@ -237,12 +256,12 @@ def _last_allowed(
     return last
 
 
-def sparsity_of(model: keras.layers.Layer) -> float:
-    """Fraction of zeros that `strip` would leave in the Bayesian weights."""
+def _sparsity(weights: Sequence[Any]) -> float:
+    """Fraction of zeros that `strip` would leave in the weights."""
     zeros = total = 0
-    for layer in walk(model):
-        for each in attached(layer).values():
-            value = _surgery.to_numpy(final(each, each.parametrization(layer)))
-            zeros += value.size - np.count_nonzero(value)
-            total += value.size
+    for weight in weights:
+        final = weight.finalize(_surgery.read(weight.raw))
+        value = _surgery.to_numpy(keras.ops.cast(final, weight.raw.dtype))
+        zeros += value.size - np.count_nonzero(value)
+        total += value.size
     return zeros / total

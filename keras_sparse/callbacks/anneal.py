@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import keras
@@ -22,6 +23,10 @@ class Anneal(keras.callbacks.Callback):
     `"kl"`, the sum of what is paid in nats over the data set at beta = 1, and
     `"beta"` to the logs of each epoch.
 
+    `loss` and `val_loss` hold the penalty, beta KL / N, and rise with beta:
+    let `EarlyStopping` and `ModelCheckpoint` monitor a metric such as
+    `val_accuracy`, and wait until the ramp is over (`start_from_epoch`).
+
     Args:
         begin: Step (optimizer iteration) until which beta is 0. Default: 5%
             of the steps of this `fit`.
@@ -35,9 +40,10 @@ class Anneal(keras.callbacks.Callback):
             first epoch. A loss that is a sum needs `weight` set to match.
 
     Raises:
-        ValueError: For an `end` before the `begin`; at the begin of training,
-            if no layer has a penalty of this kind, or if `fit` cannot tell
-            how long an epoch is and that is needed.
+        ValueError: For a negative `begin` or `end`, or an `end` before the
+            `begin`; at the begin of training, if no layer has a penalty of
+            this kind, or if `fit` cannot tell how long an epoch is and that
+            is needed.
 
     Example:
 
@@ -70,6 +76,12 @@ class Anneal(keras.callbacks.Callback):
                 "Expected `train_size`, the number of training examples, to "
                 f"be positive. Received: {train_size!r}."
             )
+        given = [step for step in (begin, end) if step is not None]
+        if given != sorted(given) or min(given, default=0) < 0:
+            raise ValueError(
+                "Expected 0 <= begin <= end, in steps. Received: "
+                f"begin={begin!r}, end={end!r}."
+            )
         self.begin = begin
         self.end = end
         self.weight = weight
@@ -86,8 +98,19 @@ class Anneal(keras.callbacks.Callback):
 
         Args:
             step: Optimizer iteration.
+
+        Raises:
+            ValueError: If `fit` has not begun and has to say when the ramp
+                begins or ends.
         """
-        begin, end = self._ramp or (0, 0)
+        begin, end = self._ramp or (self.begin, self.end)
+        if begin is None or end is None:
+            raise ValueError(
+                "Expected to know when the ramp begins and ends. Received "
+                f"begin={begin}, end={end}, and no `fit` yet that says how "
+                "many steps there are. Pass both to Anneal, or ask after "
+                "`fit` has begun."
+            )
         if step >= end:
             return self.weight
         if step < begin:
@@ -109,8 +132,6 @@ class Anneal(keras.callbacks.Callback):
                 f"{', '.join(unbuilt)} has no variables yet. Add a "
                 "keras.Input, or call the model on a batch first."
             )
-        for layer in self._layers:
-            layer.told = True
         self._counting = self.train_size is None and not all(
             layer.train_size for layer in self._layers
         )
@@ -120,6 +141,10 @@ class Anneal(keras.callbacks.Callback):
         self._beta = None
         if self.train_size is not None:
             self._set_train_size(self.train_size)
+        if self._counting:
+            self._warn_of_positions()
+        for layer in self._layers:
+            layer.told = True
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch_start = _surgery.micro_steps(self.model.optimizer)
@@ -158,10 +183,19 @@ class Anneal(keras.callbacks.Callback):
                 "Expected data whose length `fit` knows. Received a stream. "
                 "Pass `train_size`, `begin` and `end` to Anneal."
             )
-        if timed and not 0 <= self.begin <= self.end:  # type: ignore[operator]
-            raise ValueError(
-                "Expected 0 <= begin <= end, in steps. Received: "
-                f"begin={self.begin}, end={self.end}."
+
+    def _warn_of_positions(self) -> None:
+        """A mean over positions has more terms than there are examples."""
+        outputs = getattr(self.model, "outputs", None) or []
+        shapes = [tuple(x.shape) for x in outputs if len(x.shape) > 2]
+        if shapes:
+            warnings.warn(
+                "Expected one label for each example. Received a model with "
+                f"outputs of shape {shapes[0]}: where its loss is a mean over "
+                "positions too, the penalty counts too much by their number. "
+                "Pass `Anneal(train_size=...)`: examples times positions, or "
+                "the examples where the loss is a sum over positions.",
+                stacklevel=2,
             )
 
     def _find_ramp(self, epoch: int) -> tuple[int, int]:
@@ -183,6 +217,8 @@ class Anneal(keras.callbacks.Callback):
         _surgery.sync_state(self.model)
         seen, steps = _surgery.examples_seen(self.model), self.params["steps"]
         if not seen:
+            for layer in self._layers:
+                layer.told = _number(layer.per_example) > 0
             raise ValueError(
                 "Expected `fit` to count the examples it goes through. "
                 "Received a model whose `train_step` does not. Pass "

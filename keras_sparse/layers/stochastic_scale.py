@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_sparse import _surgery
 from keras_sparse._axes import channel_axis, channel_count
 from keras_sparse._noise import NoiseSeed, is_noisy
 from keras_sparse._penalty import PenaltyOfLayer
@@ -68,10 +69,10 @@ class StochasticScale(PerExample, keras.layers.Layer):
             ndim=len(input_shape), axes={axis: channels}
         )
         self.build_channels(channels, input_shape)
-        path = self.trainable_variables[0].path
-        self.noise_seed = NoiseSeed(self.seed, path=path)
+        carrier = _surgery.variables_to_train(self)[0]
+        self.noise_seed = NoiseSeed(self.seed, path=carrier.path)
         self.add_penalty_scale()
-        self.trainable_variables[0].regularizer = PenaltyOfLayer(self.penalty)
+        carrier.regularizer = PenaltyOfLayer(self.penalty)
 
     def build_channels(
         self, channels: int, input_shape: tuple[int | None, ...]
@@ -110,9 +111,9 @@ class StochasticScale(PerExample, keras.layers.Layer):
         axis = channel_axis(self.axis, inputs.shape)
         spread = [1] * len(inputs.shape)
         spread[axis] = inputs.shape[axis]
-        if is_noisy(training) and self.trainable:
+        if is_noisy(training, self.trainable):
             if training:
-                self.warn_if_free()
+                self.note_training()
             batch = keras.ops.shape(inputs)[0]
             scale = self.sample((batch, inputs.shape[axis]))
             spread[0] = -1

@@ -127,10 +127,11 @@ class HardConcrete(PerExample, Parametrization):
         self.add_penalty_scale()
 
     def call(self, w: Any, training: bool | None = None) -> Any:
-        drawn = is_noisy(training) and self.trainable
+        drawn = is_noisy(training, self.trainable)
         if drawn and training:
-            self.warn_if_free()
-        return w * (self._sample() if drawn else self.gate())
+            self.note_training()
+        gate = self._sample() if drawn else self.gate()
+        return w * keras.ops.cast(gate, w.dtype)
 
     def gate(self) -> Any:
         """The gates in evaluation, a tensor that the weight broadcasts with."""
@@ -160,7 +161,7 @@ class HardConcrete(PerExample, Parametrization):
     def _price(self, w: Any) -> Any:
         price: Any = self.weight * self.group_size
         if self.weight_decay:
-            squares = keras.ops.square(w)
+            squares = keras.ops.square(keras.ops.cast(w, "float32"))
             squares = keras.ops.sum(squares, axis=self.reduced, keepdims=True)
             price = price + 0.5 * self.weight_decay * squares
         return keras.ops.sum(self.open_probability() * price)

@@ -68,6 +68,7 @@ class Parametrization(keras.layers.Layer):
         inputs: tuple[int, ...],
         outputs: tuple[int, ...],
         linear: bool,
+        slides: bool = False,
     ) -> None:
         """Is told which weight this is for, before `build`.
 
@@ -77,6 +78,8 @@ class Parametrization(keras.layers.Layer):
             outputs: Its axes of output channels, from the end.
             linear: Whether the layer's output before bias and activation is
                 linear in this weight, so that `variance` may be asked for.
+            slides: Whether the weight is used at many positions of an input
+                though all its axes are among those (depthwise convolutions).
         """
         self.__dict__["_ks_raw"] = raw  # not tracked as a variable of its own
         self.inputs, self.outputs = inputs, outputs

@@ -29,6 +29,16 @@ class ARD(Prior):
     Reference:
         Kharitonov, Molchanov and Vetrov, "Variational dropout via empirical
         Bayes", 2018.
+
+    Example:
+
+    >>> import keras, keras_sparse as ks, math
+    >>> dense = keras.layers.Dense(1, kernel_initializer="ones")
+    >>> dense.build((None, 1))
+    >>> gaussian = ks.Gaussian(ks.priors.ARD(), log_sigma2=math.log(3.0))
+    >>> [(_, _, weight)] = ks.parametrized(ks.sparsify(dense, gaussian))
+    >>> round(float(weight.nats()), 4)  # log(1 + 1 / 3) / 2
+    0.1438
     """
 
     def __init__(
@@ -85,6 +95,9 @@ class ARD(Prior):
 class GroupARD(ARD):
     """One tau for all weights of a neuron or filter, so that it goes whole.
 
+    Where the groups' log alpha ends depends on the net, and the default
+    threshold may cut none of them or all: set it with `choose_threshold`.
+
     Args:
         axis: What numbers the groups: `"outputs"` (neurons and filters),
             `"inputs"`, or axes of the weight, which then goes by these.
@@ -94,6 +107,16 @@ class GroupARD(ARD):
         Kharitonov, Molchanov and Vetrov, "Variational dropout via empirical
         Bayes", 2018. A group of K weights pays
         0.5 [K log(sum(mean^2 + sigma^2) / K) - sum(log sigma^2)].
+
+    Example:
+
+    >>> import keras, keras_sparse as ks
+    >>> dense = keras.layers.Dense(3)
+    >>> dense.build((None, 4))
+    >>> gaussian = ks.Gaussian(ks.priors.GroupARD())
+    >>> [(_, _, weight)] = ks.parametrized(ks.sparsify(dense, gaussian))
+    >>> weight.prior.batch_shape  # a tau for each of the three units
+    TensorShape([1, 3])
     """
 
     def __init__(self, axis: Axis = "outputs", **kwargs: Any) -> None:

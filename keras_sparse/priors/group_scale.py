@@ -83,6 +83,16 @@ class NormalJeffreys(GroupScale):
 
     Reference:
         Louizos et al., 2017, section 4.1 (BC-GNJ).
+
+    Example:
+
+    >>> import keras, keras_sparse as ks
+    >>> dense = keras.layers.Dense(3)
+    >>> dense.build((None, 4))
+    >>> gaussian = ks.Gaussian(ks.priors.NormalJeffreys())
+    >>> [(_, _, weight)] = ks.parametrized(ks.sparsify(dense, gaussian))
+    >>> print(weight.prior_of_weight.z.numpy().tolist())
+    [[1.0, 1.0, 1.0]]
     """
 
     def build(self, shape: tuple[int, ...], *args: Any, **kwargs: Any) -> None:
@@ -128,6 +138,16 @@ class HalfCauchy(GroupScale):
 
     Reference:
         Louizos et al., 2017, section 4.2 (BC-GHS).
+
+    Example:
+
+    >>> import keras, keras_sparse as ks
+    >>> dense = keras.layers.Dense(3)
+    >>> dense.build((None, 4))
+    >>> gaussian = ks.Gaussian(ks.priors.HalfCauchy(axis="inputs"))
+    >>> [(_, _, weight)] = ks.parametrized(ks.sparsify(dense, gaussian))
+    >>> sorted(weight.prior_of_weight.mu)
+    ['a', 'a_g', 'b', 'b_g']
     """
 
     def __init__(

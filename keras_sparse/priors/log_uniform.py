@@ -29,6 +29,16 @@ class LogUniform(Prior):
     Reference:
         Molchanov, Ashukha and Vetrov, "Variational dropout sparsifies deep
         neural networks", 2017, equation 14.
+
+    Example:
+
+    >>> import keras, keras_sparse as ks
+    >>> dense = keras.layers.Dense(1, kernel_initializer="ones")
+    >>> dense.build((None, 1))
+    >>> gaussian = ks.Gaussian(ks.priors.LogUniform(), log_sigma2=20.0)
+    >>> [(_, _, weight)] = ks.parametrized(ks.sparsify(dense, gaussian))
+    >>> bool(abs(weight.nats()) < 1e-3)  # all noise costs nothing
+    True
     """
 
     def __init__(self, *, exact: bool = False, **kwargs: Any) -> None:

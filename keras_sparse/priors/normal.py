@@ -27,6 +27,16 @@ class Normal(Prior):
     Reference:
         Blundell et al., "Weight uncertainty in neural networks", 2015, with
         one component and, where it is learned, type-II maximum likelihood.
+
+    Example:
+
+    >>> import keras, keras_sparse as ks
+    >>> dense = keras.layers.Dense(1, kernel_initializer="ones")
+    >>> dense.build((None, 1))
+    >>> gaussian = ks.Gaussian(ks.priors.Normal(1.0), log_sigma2=0.0)
+    >>> [(_, _, weight)] = ks.parametrized(ks.sparsify(dense, gaussian))
+    >>> round(float(weight.nats()), 4)  # mean^2 / 2
+    0.5
     """
 
     def __init__(
