@@ -127,6 +127,9 @@ def bayesian_weights(strategy, folder):
         noise = strategy.run(lambda g=gaussian: g.normal((50,))).values
         assert not np.allclose(noise[0], noise[1])
     sparse = model.predict(x, verbose=0)
+    samples = ks.predict_samples(model, x, n=4, batch_size=8)
+    assert samples.shape == (4, *sparse.shape)
+    assert samples.std(0).min() > 0  # in both replicas' halves
     ks.save(model, f"{folder}/b.keras")
     loaded = keras.saving.load_model(f"{folder}/b.keras")
     np.testing.assert_allclose(loaded.predict(x, verbose=0), sparse, atol=1e-6)

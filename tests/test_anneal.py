@@ -166,6 +166,52 @@ def test_a_penalty_that_nobody_set_is_told_of(tmp_path):
     keras.saving.load_model(tmp_path / "m.keras").evaluate(*arrays(), verbose=0)
 
 
+def test_a_penalty_that_nobody_set_is_told_of_without_tracing():
+    model = bayesian()
+    model.compile("sgd", "mse", run_eagerly=True)
+    with pytest.warns(UserWarning, match="counts nothing.*Anneal"):
+        model.fit(*arrays(), verbose=0)
+
+
+def test_a_model_built_for_training_is_not_told_of():
+    x = keras.Input((4,))
+    y = ks.layers.LogNormalDropout()(x, training=True)
+    model = keras.Model(x, y)
+    assert float(sum(model.losses)) == 0.0
+
+
+def test_after_an_anneal_that_failed_one_is_told():
+    model = bayesian()
+    with pytest.raises(ValueError, match="Received a stream"):
+        model.fit(
+            (arrays(4) for _ in range(3)),
+            shuffle=False,
+            verbose=0,
+            callbacks=[ks.callbacks.Anneal()],
+        )
+    with pytest.warns(UserWarning, match="counts nothing"):
+        model.fit(*arrays(), verbose=0)
+
+
+def test_labels_for_positions_ask_for_the_number_of_terms():
+    model = keras.Sequential([keras.Input((10, 4)), layers.Dense(3)])
+    ks.sparsify(model, ks.Gaussian(), verbose=False)
+    model.compile("sgd", "mse")
+    data = np.ones((8, 10, 4)), np.ones((8, 10, 3))
+    with pytest.warns(UserWarning, match="examples times positions"):
+        model.fit(*data, verbose=0, callbacks=[ks.callbacks.Anneal(0, 0)])
+    anneal = ks.callbacks.Anneal(0, 0, train_size=80)
+    model.fit(*data, verbose=0, callbacks=[anneal])
+
+
+def test_beta_before_fit():
+    anneal = ks.callbacks.Anneal(begin=100, end=200, weight=2.0)
+    assert [anneal.beta(step) for step in (0, 150, 200)] == [0.0, 1.0, 2.0]
+    for arguments in ({}, {"begin": 5}, {"end": 5}):
+        with pytest.raises(ValueError, match="Pass both"):
+            ks.callbacks.Anneal(**arguments).beta(0)
+
+
 def test_the_default_ramp_is_of_this_fit():
     model = bayesian(train_size=20)
     model.fit(*arrays(), batch_size=1, epochs=1, verbose=0)
@@ -205,8 +251,9 @@ def test_errors():
         ks.callbacks.Anneal(weight=-1)
     with pytest.raises(ValueError, match="train_size"):
         ks.callbacks.Anneal(train_size=0)
-    with pytest.raises(ValueError, match="begin <= end"):
-        fit(bayesian(), ks.callbacks.Anneal(begin=5, end=4))
+    for begin, end in ((5, 4), (-1, None), (None, -1), (-2, 3)):
+        with pytest.raises(ValueError, match="begin <= end"):
+            ks.callbacks.Anneal(begin, end)
     plain = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
     plain.compile("sgd", "mse")
     with pytest.raises(ValueError, match="Gaussian"):

@@ -163,6 +163,72 @@ def test_histograms_of_log_alpha():
     assert "33.3% zero" in figure.axes[0].get_title()
 
 
+def two_hidden_layers_of_one_path():
+    def branch(name):
+        x = keras.Input((4,))
+        return keras.Model(x, layers.Dense(4, name="hidden")(x), name=name)
+
+    x = keras.Input((4,))
+    total = layers.Add()([branch("left")(x), branch("right")(x)])
+    return keras.Model(x, total)
+
+
+def test_weights_that_share_a_path_are_all_there():
+    model = two_hidden_layers_of_one_path()
+    ks.sparsify(model, ks.Gaussian(), verbose=False)
+    paths = list(ks.bit_widths(model))
+    assert len(paths) == 2
+    assert paths[1] == f"{paths[0]}#2"
+    assert (
+        len([a for a in ks.plot_log_alpha(model).axes if a.get_visible()]) == 2
+    )
+    model.compile("sgd", "mse")
+    sweep = ks.choose_threshold(
+        model, (np.ones((8, 4)),) * 2, max_drop=1e9, thresholds=[-99.0]
+    )
+    assert sweep.sparsities == (1.0,)
+    found = [p.threshold.numpy() for _, _, p in ks.parametrized(model)]
+    assert found == [-99.0, -99.0]
+
+
+def test_other_parametrizations_do_not_count_as_bayesian():
+    model = keras.Sequential(
+        [keras.Input((4,)), layers.Dense(4), layers.Dense(1)]
+    )
+    chosen = iter([ks.Mask(), ks.Gaussian()])
+    ks.sparsify(model, lambda layer, slot: next(chosen), verbose=False)
+    model.compile("sgd", "mse")
+    sweep = ks.choose_threshold(
+        model, (np.ones((8, 4)), np.ones(8)), max_drop=1e9, thresholds=[-99.0]
+    )
+    assert sweep.sparsities == (1.0,)
+
+
+def test_the_default_metric_is_the_first_compiled_one():
+    x = keras.Input((4,))
+    heads = {name: layers.Dense(2, name=name)(x) for name in ("z", "b")}
+    model = keras.Model(x, heads)
+    ks.sparsify(model, ks.Gaussian(), verbose=False)
+    data = np.ones((8, 4)), {name: np.ones((8, 2)) for name in heads}
+
+    def default(**kwargs):
+        model.compile("sgd", {"z": "mse", "b": "mse"}, **kwargs)
+        return ks.choose_threshold(model, data, max_drop=9.0).metric
+
+    assert default() == "loss"
+    assert default(metrics={"z": ["mse", "mae"]}) == "z_mse"
+    plain, _ = regression([1.0, 2.0], [4.0, -5.0])
+    plain.compile("sgd", "mae", metrics=["mse", "mae"])
+    x, y = X[:2, :2], np.ones((2, 1))
+    assert ks.choose_threshold(plain, (x, y), max_drop=9.0).metric == "mse"
+
+
+def test_the_share_of_zeros_has_no_limit():
+    model, gaussian = regression([1.0, 2.0], [18.0, 25.0])
+    gaussian.threshold.assign(20.0)
+    assert "50.0% zero" in ks.plot_log_alpha(model).axes[0].get_title()
+
+
 def test_random_labels_leave_next_to_nothing():
     """There is nothing to learn, so weights are noise."""
     keras.utils.set_random_seed(0)

@@ -58,7 +58,7 @@ def inputs_for(model, copies, seed=0):
     return arrays if len(arrays) > 1 else arrays[0]
 
 
-def exact_moments(model, parametrizations, x, rng):
+def exact_moments(model, parametrizations, x):
     """Mean and variance of the outputs, from the response to each weight."""
     mean = np.asarray(model(x))[0]
     variance = np.zeros_like(mean)
@@ -88,14 +88,14 @@ def test_moments_of_local_noise(name):
     for one in each:
         assert one.local
         one.log_sigma2.assign(rng.uniform(-4, -1, one.log_sigma2.shape))
-    mean, variance = exact_moments(model, each, inputs_for(model, 1), rng)
+    mean, variance = exact_moments(model, each, inputs_for(model, 1))
     if name == "shared layer":
         # Twice the same weight, but noise of its own at each use: the mean
         # field's approximation. So each use is exact by itself.
         a, b = inputs_for(model, 1)
         zero = np.zeros_like(a)
         variance = sum(
-            exact_moments(model, each, pair, rng)[1]
+            exact_moments(model, each, pair)[1]
             for pair in ([a, zero], [zero, b])
         )
     copies = 20_000

@@ -120,6 +120,30 @@ def test_a_checkpoint_in_the_middle_loads(tmp_path):
 
 
 def test_a_shared_layer_is_cloned_with_its_penalty():
-    clone = keras.models.clone_model(bayesian())
-    assert len(clone.losses) == 2
-    assert all(p.train_size == 64 for _, _, p in ks.parametrized(clone))
+    shared = layers.Dense(3)
+    a, b = keras.Input((4,)), keras.Input((4,))
+    model = keras.Model([a, b], layers.Add()([shared(a), shared(b)]))
+    ks.sparsify(model, ks.Gaussian(train_size=64), verbose=False)
+    clone = keras.models.clone_model(model)
+    [(_, _, gaussian)] = ks.parametrized(clone)
+    [loss] = clone.losses
+    assert float(loss) == pytest.approx(float(gaussian.nats()) / 64)
+
+
+def test_only_weights_that_meet_an_input_once_get_local_noise():
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 2)),
+            layers.DepthwiseConv2D(3),
+            layers.Conv2D(3, 1),
+            layers.SeparableConv2D(4, 3),
+            layers.Reshape((16, 4)),
+            layers.DepthwiseConv1D(3),
+            layers.EinsumDense("abc,cde->abde", (14, 2, 3)),
+            layers.Flatten(),
+            layers.Dense(3),
+        ]
+    )
+    ks.sparsify(model, ks.Gaussian(), verbose=False)
+    local = {layer.name for layer, _, p in ks.parametrized(model) if p.local}
+    assert local == {model.layers[5].name, model.layers[7].name}
