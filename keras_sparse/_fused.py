@@ -84,4 +84,19 @@ def _pays(shape: Any) -> bool:
 
     size = tf.TensorShape(shape).num_elements()
     kinds = {each.device_type for each in tf.config.list_logical_devices()}
-    return size is not None and size >= _WORTH_IT and kinds == {"CPU"}
+    large = size is not None and size >= _WORTH_IT
+    return large and kinds == {"CPU"} and _has_xla()
+
+
+@functools.cache
+def _has_xla() -> bool:
+    """Whether this build of TensorFlow compiles."""
+    import tensorflow as tf
+
+    identity = tf.function(lambda x: x, autograph=False, jit_compile=True)
+    try:
+        with tf.init_scope():
+            identity(tf.zeros(()))
+    except (tf.errors.OpError, ValueError):
+        return False
+    return True

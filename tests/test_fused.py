@@ -68,6 +68,20 @@ def test_only_large_tensors_on_cpu_are_compiled(arrays, monkeypatch):
     assert asked == [(halved, (_fused._WORTH_IT,))]
 
 
+def test_builds_without_xla_do_without(always, arrays, monkeypatch):
+    def refuse(function, **options):
+        def call(*arguments):
+            raise tf.errors.InvalidArgumentError(None, None, "no XLA")
+
+        return call
+
+    monkeypatch.setattr(tf, "function", refuse)
+    monkeypatch.setattr(_fused, "_has_xla", _fused._has_xla.__wrapped__)
+    value, mask = arrays
+    found = _fused.fused(halved)(keras.ops.convert_to_tensor(value), mask)
+    np.testing.assert_array_equal(found, halved(value, mask))
+
+
 def net():
     keras.utils.set_random_seed(0)
     layers = [keras.layers.Dense(24, "relu"), keras.layers.Dense(3)]
