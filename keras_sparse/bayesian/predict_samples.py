@@ -17,11 +17,11 @@ def predict_samples(
 ) -> Any:
     """Predictions under `n` draws of the weights from their posterior.
 
-    Only Bayesian weights and gates are random: dropout is off and BatchNorm
-    uses its moving averages, as in `predict`. Where a layer is reparametrised
-    locally (`Gaussian.local`), every example has weights of its own: spreads
-    over the first axis are those of the posterior, differences between
-    examples of one draw are not.
+    Only Bayesian weights and gates are random, frozen ones too: dropout is
+    off and BatchNorm uses its moving averages, as in `predict`. Where a layer
+    is reparametrised locally (`Gaussian.local`), every example has weights of
+    its own: spreads over the first axis are those of the posterior,
+    differences between examples of one draw are not.
 
     A log-uniform posterior is improper, and its spread is no measure of
     belief (Hron, Matthews and Ghahramani, 2018). Take `priors.Normal` or

@@ -262,6 +262,6 @@ def _sparsity(weights: Sequence[Any]) -> float:
     for weight in weights:
         final = weight.finalize(_surgery.read(weight.raw))
         value = _surgery.to_numpy(keras.ops.cast(final, weight.raw.dtype))
-        zeros += value.size - np.count_nonzero(value)
+        zeros += value.size - int(np.count_nonzero(value))
         total += value.size
     return zeros / total
