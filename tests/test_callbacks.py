@@ -233,6 +233,22 @@ def test_batches_count_where_the_model_has_an_optimizer_of_its_own():
     assert [int(m.sum()) for m in masks(model)] == [10]
 
 
+def test_a_loop_may_call_the_hooks_of_callbacks_instead():
+    model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(10)])
+    ks.sparsify(model, ks.Mask(), verbose=False)
+    prune = ks.callbacks.Prune(ks.schedules.Polynomial(0.9, 0, 15), every=1)
+    hooks = keras.callbacks.CallbackList([prune], model=model)
+    hooks.on_train_begin()
+    for epoch in range(3):
+        hooks.on_epoch_begin(epoch)
+        for batch in range(6):
+            hooks.on_train_batch_begin(batch)
+            hooks.on_train_batch_end(batch)
+        hooks.on_epoch_end(epoch)
+    hooks.on_train_end()
+    assert [int(m.sum()) for m in masks(model)] == [10]
+
+
 def test_a_loop_with_another_optimizer_ends_where_it_was_told():
     model = keras.Sequential([keras.Input((10,)), keras.layers.Dense(10)])
     ks.sparsify(model, ks.Feather(), verbose=False)

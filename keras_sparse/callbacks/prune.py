@@ -136,10 +136,11 @@ class Prune(keras.callbacks.Callback):
         # Nothing is remembered from the epoch before, so that a run that is
         # resumed here does the same.
         optimizer = getattr(self.model, "optimizer", None)
+        self._batches = 0
+        self._epoch_start = self._uncounted
         if optimizer is None:  # a loop of one's own: it tells `update`
             return
-        self._batches = 0
-        self._epoch_start = _surgery.micro_steps(optimizer) + self._uncounted
+        self._epoch_start += _surgery.micro_steps(optimizer)
         self._accumulation = _surgery.accumulation(optimizer)
         self._seen = (self._epoch_start - 1) // self._accumulation
 
@@ -286,6 +287,6 @@ class Prune(keras.callbacks.Callback):
     def _micro_steps(self) -> int:
         optimizer = getattr(self.model, "optimizer", None)
         if optimizer is None:
-            return 0
+            return self._uncounted
         _surgery.sync_state(self.model)
         return _surgery.micro_steps(optimizer) + self._uncounted
