@@ -108,7 +108,7 @@ class DropAndGrow(Prune):
         self.method, self.end, self.fraction = method, end, fraction
         self.seed = seed
 
-    def update(self, step: int) -> None:
+    def _update(self, step: int) -> None:
         """Drops and grows if it is due; `Prune.update` says who calls it.
 
         Args:

@@ -159,7 +159,9 @@ class Prune(keras.callbacks.Callback):
             self._finish()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        if self._micro_steps() == self._epoch_start:
+        optimizer = getattr(self.model, "optimizer", None)
+        skips = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if self._micro_steps() == self._epoch_start and not skips:
             self._uncounted += self._batches
         self._finish()
 
