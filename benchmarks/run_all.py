@@ -35,7 +35,7 @@ NO_BENCHMARKS = {
 }
 TINY = "--seeds 0 --epochs 1"
 QUICK = f"""
-    soak.py --epochs 5 --restarts 1 --images 1000
+    soak.py --epochs 8 --restarts 1 --images 1000
     memory_growth.py --epochs 10 --images 256
     large_model.py --sizes 1M --steps 1 --no-export
     other_pruners.py --models nested
