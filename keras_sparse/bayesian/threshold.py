@@ -10,7 +10,10 @@ import keras
 import numpy as np
 
 from keras_sparse import _surgery
+from keras_sparse._sparse_layer import final
 from keras_sparse.bayesian.weights import gaussian_weights
+from keras_sparse.parametrizations.gaussian import Gaussian
+from keras_sparse.pruning import parametrized_weights
 
 THRESHOLDS = tuple(np.round(np.arange(8.0, -3.01, -0.5), 1).tolist())
 
@@ -171,7 +174,7 @@ def choose_threshold(
                 model, weights, threshold, validation_data, batch_size
             )
             values.append(logs[metric])
-            sparsities.append(_sparsity(weights))
+            sparsities.append(_sparsity(model))
         chosen = _last_allowed(values, baseline, max_drop, metric, mode)
         _set(weights, falling[chosen])
     except BaseException:
@@ -256,12 +259,11 @@ def _last_allowed(
     return last
 
 
-def _sparsity(weights: Sequence[Any]) -> float:
-    """Fraction of zeros that `strip` would leave in the weights."""
+def _sparsity(model: keras.layers.Layer) -> float:
+    """Fraction of zeros that `strip` would leave in the Bayesian weights."""
     zeros = total = 0
-    for weight in weights:
-        final = weight.finalize(_surgery.read(weight.raw))
-        value = _surgery.to_numpy(keras.ops.cast(final, weight.raw.dtype))
+    for each, weight in parametrized_weights(model, Gaussian).values():
+        value = _surgery.to_numpy(final(each, weight))
         zeros += value.size - int(np.count_nonzero(value))
         total += value.size
     return zeros / total

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 
 from keras_sparse.parametrizations.gaussian import Gaussian
-from keras_sparse.sparsify import parametrized
+from keras_sparse.pruning import parametrized_weights
 
 
 def gaussian_weights(model: keras.layers.Layer) -> dict[str, Gaussian]:
@@ -17,19 +17,11 @@ def gaussian_weights(model: keras.layers.Layer) -> dict[str, Gaussian]:
     Raises:
         ValueError: If there are none.
     """
-    weights: dict[str, Gaussian] = {}
-    for layer, slot, each in parametrized(model):
-        if isinstance(each, Gaussian):
-            path = unused = f"{layer.path}/{slot}"
-            count = 1
-            while unused in weights:
-                count += 1
-                unused = f"{path}#{count}"
-            weights[unused] = each
-    if not weights:
+    found = parametrized_weights(model, Gaussian)
+    if not found:
         raise ValueError(
             "Expected a model with Bayesian weights. Received one without. "
             "Call `keras_sparse.sparsify(model, keras_sparse.Gaussian())` "
             "first; after `strip` only the means are left."
         )
-    return weights
+    return {path: gaussian for path, (_, gaussian) in found.items()}
