@@ -2,6 +2,7 @@
 
     python benchmarks/method_step_time.py
     python benchmarks/method_step_time.py --widths 300 2048
+    python benchmarks/method_step_time.py --table
 
 Nets of 784-width-width/3-10, batch 128, Adam. Each round times some steps of
 every method in turn, inside one `fit`; the ratio is the median over rounds of
@@ -15,7 +16,7 @@ import math
 import statistics
 import time
 
-from recipes import BATCH, record
+from recipes import BATCH, record, recorded
 
 BENCHMARK = "method_step_time"
 END = 10**6  # Ramps that stay near their begin cost what all others cost.
@@ -97,6 +98,20 @@ def prepare(width, method):
     return train, size
 
 
+def table(rows):
+    """The last row of each method at each width."""
+    lines = [
+        "| weights | method | ms a step | x dense |",
+        "|---|---|---|---|",
+    ]
+    last = {(row["weights"], row["method"]): row for row in rows}
+    lines += [
+        f"| {weights:,} | {method} | {row['ms']:.2f} | {row['ratio']:.2f} |"
+        for (weights, method), row in sorted(last.items())
+    ]
+    return "\n".join(lines)
+
+
 def main():
     import keras_sparse as ks
 
@@ -105,7 +120,11 @@ def main():
     parser.add_argument("--methods", nargs="+")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--table", action="store_true", help="only print it")
     options = parser.parse_args()
+    if options.table:
+        print(table(recorded(BENCHMARK)))
+        return
     known = list(_methods(ks, (0, 0)))
     methods = ["dense", *(options.methods or known[1:])]
     for width in options.widths:

@@ -51,6 +51,8 @@ QUICK = f"""
     1000 accuracy_vs_sparsity.py {TINY} --sparsities 0.9 \
         --methods dense "feather erk" rigl "learned gaussian" str tfmot
     1000 file_sizes.py --epochs 1 --sparsities 0.9
+    import_time.py --processes 1
+    1000 weight_gate.py --seeds 0 --pretraining 1 --epochs 1
     bayes_mnist.py {TINY} --prior ard
     sequential.py {TINY} --net plain26 --starts -8 --blocks 9 \
         --methods joint sequential

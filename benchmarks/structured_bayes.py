@@ -11,12 +11,17 @@ flattened features and behind the dense layer of LeNet-5. Adam 1e-3 with cosine
 to 0, batch 128; the penalty rises linearly from 5% to 50% of the steps.
 `--weights` multiplies it, one factor for all gates or one for each.
 `--rate` is how many times faster than the network the gates learn.
-Runs that are recorded already are not repeated.
+The closed units are then removed: error, parameters, file and latency are of
+the smaller plain network, the latter two beside the whole one's, float32, on
+one thread, in turns. Runs that are recorded already are not repeated.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
+import pathlib
+import tempfile
 import time
 
 import numpy as np
@@ -165,8 +170,33 @@ def parameters(net, units):
     return body + (last + 1) * 10
 
 
+def removed(model, net):
+    """The smaller plain model, and its file beside the whole network's."""
+    import keras
+
+    if any(ks.parametrized(model)):
+        model = ks.strip(model)
+    small = ks.structured.shrink(model)
+    whole = network(net, [[] for _ in UNITS[net]])
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [pathlib.Path(folder, f"{name}.tflite") for name in "ab"]
+        for each, path in zip((whole, small), paths, strict=True):
+            ks.export_tflite(each, path)
+        packed = [len(gzip.compress(path.read_bytes())) for path in paths]
+        timing = ks.benchmark_tflite(paths, runs=300)
+    small.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return small, {
+        "parameters": small.count_params(),
+        "gzip": packed,
+        "latency": round(timing.rows[1].ratio, 3),
+    }
+
+
 def train(net, method, weights, rate, seed, epochs):
-    """Trains one network; returns error in %, remaining units, seconds."""
+    """Trains one network and removes what is closed; returns what is left."""
     import keras
 
     import keras_sparse.datasets
@@ -195,47 +225,45 @@ def train(net, method, weights, rate, seed, epochs):
         callbacks=[] if method == "dense" else [anneal],
     )
     seconds = time.perf_counter() - start
+    units = remaining(net, open_units())
+    model, left = removed(model, net)
     _, accuracy = model.evaluate(data.test.x, data.test.y, 1000, verbose=0)
-    return 100 * (1 - accuracy), remaining(net, open_units()), seconds
+    return {
+        "error": round(100 * (1 - accuracy), 3),
+        "units": units,
+        "seconds": round(seconds, 1),
+        **left,
+    }
 
 
 def table(rows):
     """One line for each run, and the published ones beside them."""
     lines = [
         "| net | method | weights | rate | epochs | seed | error % | units | "
-        "parameters | seconds |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "parameters | file, gzip KiB | latency | seconds |",
+        "|---" * 12 + "|",
     ]
     for net in UNITS:
         whole = parameters(net, UNITS[net])
-        published = [
-            (name, "", "", "", "", error, units, "")
-            for name, (error, units) in PUBLISHED[net].items()
-        ]
-        measured = [
-            (
-                row["method"],
-                " ".join(f"{weight:g}" for weight in row["weights"]),
-                row["rate"],
-                row["epochs"],
-                row["seed"],
-                row["error"],
-                row["units"],
-                row["seconds"],
-            )
-            for row in rows
-            if row["net"] == net
-        ]
-        for name, weights, rate, epochs, seed, error, units, seconds in [
-            *published,
-            *measured,
-        ]:
+        for name, (error, units) in PUBLISHED[net].items():
             left = parameters(net, units)
             lines.append(
-                f"| {net} | {name} | {weights} | {rate} | {epochs} | {seed} | "
-                f"{error:.2f} | {'-'.join(map(str, units))} | "
-                f"{left} ({whole / left:.1f}x) | {seconds} |"
+                f"| {net} | {name} | | | | | {error:.2f} | "
+                f"{'-'.join(map(str, units))} | "
+                f"{left:,} ({whole / left:.1f}x) | | | |"
             )
+        for row in rows:
+            if row["net"] == net:
+                weights = " ".join(f"{weight:g}" for weight in row["weights"])
+                left = row["parameters"]
+                dense, small = (size / 1024 for size in row["gzip"])
+                lines.append(
+                    f"| {net} | {row['method']} | {weights} | {row['rate']:g} "
+                    f"| {row['epochs']} | {row['seed']} | {row['error']:.2f} "
+                    f"| {'-'.join(map(str, row['units']))} | "
+                    f"{left:,} ({whole / left:.1f}x) | {small:.0f} of "
+                    f"{dense:.0f} | {row['latency']:.2f}x | {row['seconds']} |"
+                )
     return "\n".join(lines)
 
 
@@ -268,14 +296,7 @@ def main():
         }
         if any(name.items() <= row.items() for row in recorded(BENCHMARK)):
             continue
-        error, units, seconds = train(**name)
-        row = {
-            **name,
-            "error": round(error, 3),
-            "units": units,
-            "seconds": round(seconds, 1),
-        }
-        print(record(BENCHMARK, row), flush=True)
+        print(record(BENCHMARK, {**name, **train(**name)}), flush=True)
     print(table(recorded(BENCHMARK)))
 
 

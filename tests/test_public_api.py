@@ -8,6 +8,8 @@ import pathlib
 import re
 import types
 
+import pytest
+
 import keras_sparse as ks
 
 HERE = pathlib.Path(__file__).parent
@@ -61,6 +63,13 @@ def test_every_public_name_has_a_page():
     text = "\n".join(page.read_text() for page in pages)
     documented = set(re.findall(r"keras_sparse\.(\w+)", text))
     assert set(ks.__all__) - documented == set()
+
+
+def test_what_waits_for_its_first_use_is_listed_and_a_typo_is_not():
+    assert set(ks.__all__) <= set(dir(ks))
+    assert ks.export.export_tflite is ks.export_tflite
+    with pytest.raises(AttributeError, match="'export_tflit'"):
+        _ = ks.export_tflit
 
 
 if __name__ == "__main__":
