@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,21 @@ from keras_sparse.selection import check_no_nan
 Score = Callable[..., NDArray]
 Pattern = Callable[[NDArray, float], NDArray]
 Allocation = Callable[..., Mapping[str, float]] | Mapping[str, float]
+_EXAMPLES = {
+    "score": "keras_sparse.scores.magnitude",
+    "pattern": "keras_sparse.patterns.n_m(2, 4)",
+}
+
+
+def check_functions(**functions: Any) -> None:
+    """Raises unless a score and a pattern, given by name, can be called."""
+    for name, function in functions.items():
+        if isinstance(function, type) or not callable(function):
+            raise ValueError(
+                f"Expected `{name}` to be a function such as "
+                f"`{_EXAMPLES[name]}`. Received: {function!r}. A class must "
+                "be called to make a function of it."
+            )
 
 
 def compute_masks(
@@ -42,12 +59,23 @@ def compute_masks(
 
     Returns:
         Map from path to a boolean mask, true where the weight stays.
+
+    Raises:
+        ValueError: If a function is none, or what it returns does not fit.
     """
+    check_functions(score=score, pattern=pattern)
+    _warn_beyond(pattern, sparsity)
     scored = _Scores(score, weights, gradients)
     known: Mapping[str, NDArray] | None = scored
     if score is scores.magnitude and allocation is allocations.global_:
         known = None  # It takes magnitudes itself, a cacheful at a time.
     shares = allocations.get(allocation)(weights, sparsity, scores=known)
+    left_out = [path for path in slots if path not in shares]
+    if left_out:
+        raise ValueError(
+            f"Expected a sparsity for each weight from {allocation!r}. "
+            f"Received none for {left_out}. Give 0.0 to those that stay dense."
+        )
     masks = {}
     for path, slot in slots.items():
         each = scored.pop(path)
@@ -76,7 +104,10 @@ class _Scores(Mapping[str, NDArray]):
         if path not in self._taken:
             gradients = self._gradients
             gradient = None if gradients is None else gradients[path]
-            self._taken[path] = self._score(self._weights[path], gradient)
+            weight = self._weights[path]
+            taken = np.asarray(self._score(weight, gradient))
+            _check_shape(taken, weight.shape, f"the score {self._score!r}")
+            self._taken[path] = taken
         return self._taken[path]
 
     def pop(self, path: str) -> NDArray:
@@ -106,5 +137,24 @@ def _in_channel_order(
     for axes in (inputs, outputs):
         if axes:
             shape.append(math.prod(score.shape[axis] for axis in axes))
-    mask = pattern(arranged.reshape(shape), sparsity)
+    mask = np.asarray(pattern(arranged.reshape(shape), sparsity))
+    _check_shape(mask, tuple(shape), f"the pattern {pattern!r}")
     return mask.reshape(arranged.shape).transpose(np.argsort(order))
+
+
+def _check_shape(array: NDArray, shape: tuple[int, ...], source: str) -> None:
+    if array.shape != shape:
+        raise ValueError(
+            f"Expected an array of shape {shape} from {source}, as it was "
+            f"given. Received shape {array.shape}."
+        )
+
+
+def _warn_beyond(pattern: Pattern, sparsity: float) -> None:
+    highest = getattr(pattern, "highest", 1.0)
+    if sparsity > highest + 1e-3:
+        warnings.warn(
+            f"{pattern!r} makes no more than {highest:.4g} of the weights "
+            f"zero, and {sparsity:.4g} is asked for: the rest stays.",
+            stacklevel=2,
+        )

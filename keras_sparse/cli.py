@@ -56,6 +56,12 @@ def _export(options: argparse.Namespace) -> Any:
     if any(True for _ in ks.parametrized(model)):
         ks.strip(model)
     data = None
+    if options.quantize == "int8" and not options.representative_data:
+        raise ValueError(
+            "--quantize int8 expected inputs to calibrate on, received none. "
+            "Save 100 or more typical ones with numpy.save, and pass "
+            "--representative-data FILE."
+        )
     if options.representative_data:
         data = np.load(options.representative_data)
     return ks.export_tflite(

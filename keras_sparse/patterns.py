@@ -133,9 +133,9 @@ class n_m:
 
     With a sparsity below `1 - n / m`, `ceil(m * (1 - sparsity))` of each m
     are kept, so that a schedule can ramp up to the pattern; a higher one
-    changes nothing. If the inputs are not a multiple of m, the last group is
-    filled up with zeros: of the 9 inputs of a 3x3x1 kernel, `n_m(2, 4)`
-    keeps 2, 2 and 1.
+    changes nothing, and pruning warns of it. If the inputs are not a multiple
+    of m, the last group is filled up with zeros: of the 9 inputs of a 3x3x1
+    kernel, `n_m(2, 4)` keeps 2, 2 and 1.
 
     Args:
         n: Positive integer, the most nonzeros in a group.
@@ -157,6 +157,11 @@ class n_m:
 
     n: int
     m: int
+
+    @property
+    def highest(self) -> float:
+        """The sparsity of whole groups, beyond which a schedule is in vain."""
+        return 1 - self.n / self.m
 
     def __post_init__(self):
         if not (

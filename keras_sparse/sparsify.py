@@ -34,6 +34,9 @@ from keras_sparse.parametrizations.parametrization import Parametrization
 
 LayerT = TypeVar("LayerT", bound=keras.layers.Layer)
 
+# Ours, and those of tensorflow-model-optimization.
+_OF_SCHEDULES = ("final", "final_sparsity", "target_sparsity")
+
 
 def sparsify(
     model: LayerT,
@@ -198,6 +201,14 @@ def _check_arguments(model: Any, parametrization: Any) -> None:
             "Expected a Parametrization such as `keras_sparse.Mask()`, or a "
             "callable from (layer, slot name) to one. "
             f"Received: {parametrization!r}."
+        )
+    if not isinstance(parametrization, Parametrization) and any(
+        hasattr(parametrization, name) for name in _OF_SCHEDULES
+    ):
+        raise TypeError(
+            "Expected a Parametrization such as `keras_sparse.Mask()`. "
+            f"Received a schedule, {parametrization!r}. It goes to the "
+            "callback: `callbacks.Prune(schedule)`."
         )
     if isinstance(model, keras.Model) and not model.built:
         raise ValueError(

@@ -169,6 +169,18 @@ def test_a_schedule_that_ends_after_training_is_told():
         fit(make(), ks.callbacks.Prune(schedule))
 
 
+@pytest.mark.parametrize("every", [1, 100])
+def test_a_function_that_goes_on_rising_after_the_last_update_is_told(every):
+    model, prune = make(), ks.callbacks.Prune(lambda step: step / 20, every)
+    if every == 1:
+        fit(model, prune)
+    else:
+        with pytest.warns(
+            UserWarning, match="asks for 45.0% at step 9, .* for 0.0%"
+        ):
+            fit(model, prune)
+
+
 def test_sparsity_in_the_history():
     model = make()
     logger = ks.callbacks.SparsityLogger(per_layer=True)

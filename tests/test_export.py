@@ -193,3 +193,15 @@ def test_logging_is_as_it_was_after_an_export(tmp_path):
     handlers = logging.getLogger().handlers[:]
     export_tflite(dense(), tmp_path / "m.tflite")
     assert logging.getLogger().handlers == handlers
+
+
+def test_a_file_that_chooses_other_classes_is_told(path):
+    model = keras.Sequential(
+        [keras.Input((8,)), layers.Dense(10, activation="softmax")]
+    )
+    kernel, bias = model.get_weights()
+    model.set_weights([1e-3 * kernel, bias])  # all near one tenth
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype("float32")
+    with pytest.warns(UserWarning, match="the same class for .*% of"):
+        export_tflite(model, path, "int8", x)
+    assert path.exists()

@@ -33,7 +33,7 @@ def test_choice_is_that_of_the_pattern(kind, n, m):
     model, other = LAYERS[kind](), LAYERS[kind]()
     other.set_weights(model.get_weights())
     ks.strip(ks.sparsify(model, ks.NofM(n, m), verbose=False))
-    ks.prune(other, 0.99, pattern=ks.patterns.n_m(n, m))
+    ks.prune(other, 1 - n / m, pattern=ks.patterns.n_m(n, m))
     for a, b in zip(model.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 

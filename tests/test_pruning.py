@@ -111,6 +111,17 @@ def test_a_step_commits_nothing_to_batch_normalization():
         ({"sparsity": 0.5, "where": "nothing"}, "matches none of"),
         ({"sparsity": 0.5, "score": ks.scores.saliency}, "data"),
         ({"sparsity": 0.5, "allocation": {"nowhere": 0.5}}, "nowhere"),
+        (
+            {"sparsity": 0.5, "allocation": lambda w, s, scores: {}},
+            "none for .*kernel",
+        ),
+        ({"sparsity": 0.5, "score": "magnitude"}, "'magnitude'"),
+        ({"sparsity": 0.5, "pattern": ks.patterns.n_m}, "must be called"),
+        ({"sparsity": 0.5, "score": lambda w, grad: w[0]}, r"\(10,\)"),
+        (
+            {"sparsity": 0.5, "pattern": lambda score, s: score[:1] > 0},
+            r"\(1, 10\)",
+        ),
     ],
 )
 def test_a_refused_call_leaves_the_model_as_it_was(arguments, message):
@@ -209,6 +220,19 @@ def test_an_error_in_a_later_round_leaves_the_model_as_it_was():
     after = [np.array(v) for v in (*model.weights, *model.optimizer.variables)]
     for expected, found in zip(before, after, strict=True):
         np.testing.assert_array_equal(expected, found)
+
+
+def test_a_score_may_be_of_keras_ops():
+    model = one_layer(np.arange(1, 101).reshape(10, 10))
+    ks.prune(model, 0.5, score=lambda w, grad: -keras.ops.abs(w))
+    kernel = model.get_weights()[0]
+    assert np.all(kernel.ravel()[:50] > 0) and np.all(kernel.ravel()[50:] == 0)
+
+
+def test_a_sparsity_beyond_the_pattern_is_told():
+    model = one_layer(np.arange(1, 101).reshape(10, 10))
+    with pytest.warns(UserWarning, match=r"no more than 0.5 .* 0.8 is asked"):
+        ks.prune(model, 0.8, pattern=ks.patterns.n_m(2, 4))
 
 
 @pytest.mark.parametrize("rounds", [1, 3])

@@ -103,6 +103,7 @@ def test_one_line_says_what_was_taken_and_left(capsys):
         ((lambda layer, slot: 3, {}), TypeError, "Received: 3"),
         ((ks.Mask, {}), TypeError, "ks|keras_sparse.Mask"),
         ((0.5, {}), TypeError, "Received: 0.5"),
+        ((ks.schedules.Constant(0.5), {}), TypeError, r"Prune\(schedule\)"),
     ],
 )
 def test_a_refused_call_changes_nothing(arguments, error, message):

@@ -11,7 +11,9 @@ import keras
 import numpy as np
 
 from keras_sparse import _surgery, allocations, patterns, schedules, scores
+from keras_sparse._masks import check_functions
 from keras_sparse._traversal import Filter
+from keras_sparse.callbacks.unfinished import unfinished
 from keras_sparse.pruning import (
     Allocation,
     MaskedWeight,
@@ -24,10 +26,6 @@ from keras_sparse.pruning import (
 from keras_sparse.saving import lost_on_reload, remedy_for_reload
 
 FEWEST_UPDATES = 10
-_EXAMPLES = {
-    "score": "keras_sparse.scores.magnitude",
-    "pattern": "keras_sparse.patterns.n_m(2, 4)",
-}
 
 
 class Prune(keras.callbacks.Callback):
@@ -44,8 +42,9 @@ class Prune(keras.callbacks.Callback):
         schedule: From the optimizer's step to the overall sparsity: one of
             `keras_sparse.schedules`, any callable, a number, or a tfmot
             `PruningSchedule`.
-        every: Steps between updates. A schedule that is short gets at least
-            ten updates, and a tfmot schedule those of its own frequency.
+        every: Steps between updates. A schedule with an `end` that is short
+            gets at least ten updates, and a tfmot schedule those of its own
+            frequency.
         score: From (weight, gradient) to importance; the smallest go first.
         pattern: Which zeros go together, see `keras_sparse.patterns`.
         allocation: Which layer gets how many zeros, see
@@ -98,13 +97,7 @@ class Prune(keras.callbacks.Callback):
                 f"Expected data for the score {score!r}, which needs the "
                 "gradient of the loss. Received none. Pass data=(x, y)."
             )
-        for name, function in (("score", score), ("pattern", pattern)):
-            if isinstance(function, type) or not callable(function):
-                raise ValueError(
-                    f"Expected `{name}` to be a function such as "
-                    f"`{_EXAMPLES[name]}`. Received: {function!r}. A class "
-                    "must be called to make a function of it."
-                )
+        check_functions(score=score, pattern=pattern)
         self.schedule = schedules.get(schedule)
         self.every = int(every)
         self.score = score
@@ -115,6 +108,7 @@ class Prune(keras.callbacks.Callback):
         self.data = data
         self._weights: dict[str, MaskedWeight] = {}
         self._seen: int | None = None
+        self._set = 0.0  # the sparsity that was last asked for
         self._told = -1  # the last step that `update` was given
         self._epoch_start = 0
         self._batches = 0  # of this epoch
@@ -127,7 +121,8 @@ class Prune(keras.callbacks.Callback):
             raise ValueError(
                 "Expected a model with weights under a `Mask`. Received one "
                 "with none for Prune to set. Call "
-                "`keras_sparse.sparsify(model, keras_sparse.Mask())` first."
+                "`keras_sparse.sparsify(model, keras_sparse.Mask())` first; "
+                "`Feather` has a callback of its own, `Threshold`."
             )
         self._seen = None
         self._catch_up()
@@ -168,13 +163,9 @@ class Prune(keras.callbacks.Callback):
     def on_train_end(self, logs: dict | None = None) -> None:
         step = self._finish()
         self._weights = {}
-        if self.schedule.end is not None and step < self.schedule.end:
-            warnings.warn(
-                f"Training stopped at step {step}, before the schedule's end "
-                f"at {self.schedule.end}: the final sparsity is not reached. "
-                "Train on, or choose an earlier end.",
-                stacklevel=2,
-            )
+        told = unfinished(self.schedule, step, self._set, self.every)
+        if told:
+            warnings.warn(told, stacklevel=2)
         lost = lost_on_reload(self.model)
         if lost:
             warnings.warn(remedy_for_reload(self.model, lost), stacklevel=2)
@@ -199,6 +190,7 @@ class Prune(keras.callbacks.Callback):
         if self._due(step, seen):
             sparsity = self._sparsity(step)
             if sparsity is not None:
+                self._set = sparsity
                 self._set_masks(sparsity)
 
     def _sparsity(self, step: int) -> float | None:
@@ -229,7 +221,10 @@ class Prune(keras.callbacks.Callback):
         if last != end:
             last -= (last - begin) % self._every()
         sparsity = self._sparsity(last)
-        if sparsity is not None and not self._is_at(sparsity):
+        if sparsity is None:
+            return
+        self._set = sparsity
+        if not self._is_at(sparsity):
             self._set_masks(sparsity)
 
     def _is_at(self, sparsity: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import warnings
 from typing import Any
 
 import keras
@@ -201,6 +202,8 @@ def export_tflite(
             **_rates(classes, expected[0], verdict),
         )
     say(f"Wrote {os.fspath(path)}.")
+    if inputs is not None or representative_data is not None:
+        _warn_of_other_classes(report)
     return report
 
 
@@ -245,6 +248,18 @@ def _rates(
         keras_classes = expected.argmax(axis=1)
         agreement = {key: rate(keras_classes, y) for key, y in first.items()}
     return {"top1_agreement": agreement, "accuracy": accuracy}
+
+
+def _warn_of_other_classes(report: ExportReport) -> None:
+    same = min((report.top1_agreement or {"": 1.0}).values())
+    if same < 0.5:
+        warnings.warn(
+            f"{report.path} is within the tolerance of Keras' outputs, but "
+            f"chooses the same class for {same:.0%} of the inputs only: its "
+            "outputs lie too close together. Compare on typical inputs, train "
+            'the model further, or try another quantize=, such as "dynamic".',
+            stacklevel=3,
+        )
 
 
 def _nothing(_: str) -> None:
