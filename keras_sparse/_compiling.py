@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from keras_sparse import _surgery
+
 Compiler = Callable[[keras.Model], None]
 
 
@@ -23,7 +25,8 @@ def compiler(
             model it is given.
 
     Raises:
-        ValueError: If nothing is given and the model is not compiled.
+        ValueError: If nothing is given and the model is not compiled, or the
+            optimizer, a loss or a metric cannot be made from its config.
     """
     if callable(given):
         return given
@@ -31,6 +34,7 @@ def compiler(
         arguments = dict(given)
         optimizer = keras.optimizers.get(arguments.pop("optimizer", "rmsprop"))
         with _named_remedy():
+            _check_exemptions(optimizer)
             config = keras.optimizers.serialize(optimizer)
         return lambda each: each.compile(
             optimizer=keras.optimizers.deserialize(copy.deepcopy(config)),
@@ -43,6 +47,7 @@ def compiler(
         )
     # Some optimizers take entries out of the config they are made from.
     with _named_remedy():
+        _check_exemptions(model.optimizer)
         config = model.get_compile_config()
 
     def again(each: keras.Model) -> None:
@@ -50,6 +55,13 @@ def compiler(
             each.compile_from_config(copy.deepcopy(config))
 
     return again
+
+
+def _check_exemptions(optimizer: Any) -> None:
+    if _surgery.exempts_weights(optimizer):
+        raise ValueError(
+            "no config holds what `exclude_from_weight_decay` was told."
+        )
 
 
 @contextlib.contextmanager

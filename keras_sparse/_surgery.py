@@ -222,6 +222,18 @@ def learning_rate(optimizer: keras.optimizers.Optimizer) -> Any:
     return optimizer._learning_rate
 
 
+def exempts_weights(optimizer: Any) -> bool:
+    """Whether its weight decay leaves some out, which no config tells."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return bool(
+        getattr(optimizer, "weight_decay", None)
+        and (
+            getattr(optimizer, "_exclude_from_weight_decay", None)
+            or getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
+        )
+    )
+
+
 def optimizer_slots(
     optimizer: keras.optimizers.Optimizer, variable: keras.Variable
 ) -> list[keras.Variable]:

@@ -32,6 +32,8 @@ class SignedKaimingConstant(_SignedConstant):
     """`+-sqrt(2 / fan_in)`, or `+-sqrt(2 / (keep * fan_in))`, at random.
 
     Fan-in is counted as Keras does: the product of all axes but the last.
+    That is another number than of the inputs of a unit in transposed and
+    depthwise convolutions and in attention.
 
     Args:
         keep: Share of the weights that will be used, in (0, 1]. Less than 1

@@ -2,14 +2,15 @@
 
 from keras_sparse.lottery.controls import randomize_masks, reinitialize
 from keras_sparse.lottery.dead_units import DeadUnits
-from keras_sparse.lottery.find_ticket import TicketSearch, find_ticket
+from keras_sparse.lottery.find_ticket import find_ticket
 from keras_sparse.lottery.plots import (
     plot_accuracy,
     plot_densities,
     plot_early_stop,
 )
-from keras_sparse.lottery.rounds import Round
+from keras_sparse.lottery.round import Round
 from keras_sparse.lottery.ticket import Ticket
+from keras_sparse.lottery.ticket_search import TicketSearch
 from keras_sparse.lottery.train_prune_finetune import (
     FinetunedModel,
     train_prune_finetune,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from keras_sparse._atomic import atomic_path, check_writable
+
+T = TypeVar("T")
 
 _FORMAT = "keras_sparse.lottery/1"
 
@@ -53,15 +54,24 @@ def write_archive(
             stored = np.packbits(array) if packed else array
             arrays[f"{group}.{index}"] = stored
         header["groups"][group] = shapes
+    text = json.dumps(header, default=_number)
     needed = sum(each.nbytes for each in arrays.values())
     with atomic_path(path, needed) as temporary, open(temporary, "wb") as file:
-        np.savez(file, header=np.array(json.dumps(header)), **arrays)
+        np.savez(file, header=np.array(text), **arrays)
 
 
 def read_archive(
-    path: str | os.PathLike, kind: str
-) -> tuple[Any, dict[str, list[NDArray]]]:
+    path: str | os.PathLike,
+    kind: str,
+    make: Callable[[Any, dict[str, list[NDArray]]], T],
+) -> T:
     """Reads what `write_archive` wrote.
+
+    Args:
+        path: Of the file.
+        kind: What it should be.
+        make: From the JSON value and the groups to what is returned; raises
+            where they do not belong together.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -72,6 +82,8 @@ def read_archive(
             header = json.loads(str(file["header"]))
             if header["format"] != _FORMAT:
                 raise ValueError(f"its format is {header['format']!r}")
+            if header["kind"] != kind:
+                raise ValueError(f"it is a {header['kind']}")
             groups = {
                 group: [
                     _unpacked(file[f"{group}.{index}"], shape)
@@ -79,28 +91,25 @@ def read_archive(
                 ]
                 for group, shapes in header["groups"].items()
             }
+            return make(header["state"], groups)
     except FileNotFoundError:
         raise
-    except (
-        OSError,
-        EOFError,
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        zipfile.BadZipFile,
-    ) as error:
+    except Exception as error:  # zipfile and NumPy raise many kinds
         raise ValueError(
             f"Expected a {kind} of keras_sparse at {str(path)!r}. Received a "
-            f"file that cannot be read as one: {error}. Find it again, or "
+            f"file that cannot be read as one: {error!r}. Find it again, or "
             "delete the file to start over."
         ) from error
-    if header["kind"] != kind:
-        raise ValueError(
-            f"Expected a {kind} of keras_sparse at {str(path)!r}. Received a "
-            f"{header['kind']}. Name another path."
-        )
-    return header["state"], groups
+
+
+def _number(value: Any) -> Any:
+    """A number or array of NumPy as JSON can hold it."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise ValueError(
+        "Expected numbers, text, and lists and dicts of them. Received: "
+        f"{value!r}. Write it as text."
+    )
 
 
 def _unpacked(stored: NDArray, shape: list[int] | None) -> NDArray:

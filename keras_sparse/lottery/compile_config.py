@@ -35,15 +35,15 @@ def _compile_config(model: keras.Model) -> Any:
     except (NotImplementedError, TypeError, ValueError):
         return None
     config = {k: v for k, v in (config or {}).items() if k != "optimizer"}
-    return _without_code(config) or None
+    return without_code(config) or None
 
 
-def _without_code(config: Any) -> Any:
+def without_code(config: Any) -> Any:
     """A config with lambdas as such, for their code tells of its file."""
     if isinstance(config, dict):
         if config.get("class_name") == "__lambda__":
             return "lambda"
-        return {k: _without_code(v) for k, v in config.items()}
+        return {k: without_code(v) for k, v in config.items()}
     if isinstance(config, (list, tuple)):
-        return [_without_code(each) for each in config]
+        return [without_code(each) for each in config]
     return config

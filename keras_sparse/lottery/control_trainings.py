@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from numpy.typing import NDArray
+
 from keras_sparse.lottery.controls import permute_masks
-from keras_sparse.lottery.initializers import Initializer, draw_weights
-from keras_sparse.lottery.masked_model import MaskedModel, find_weights
-from keras_sparse.lottery.rounds import Controls, State
-from keras_sparse.lottery.training import Trainer, Training, derive_seed
+from keras_sparse.lottery.initializers import Initializer, draw_afresh
+from keras_sparse.lottery.masked_model import MaskedModel
+from keras_sparse.lottery.rounds import Controls
+from keras_sparse.lottery.seeds import derive_seed
+from keras_sparse.lottery.state import State
+from keras_sparse.lottery.trainer import Trainer
+from keras_sparse.lottery.training import Training
 
 CONTROLS = ("reinitialized", "random_mask")
 
@@ -35,6 +40,14 @@ def train_controls(
     if not names:
         return None
 
+    def draw(seed: int) -> dict[int, NDArray]:
+        return draw_afresh(
+            masked.model, masked.variables, masked.masked, initializer, seed
+        )
+
+    if "reinitialized" in names:
+        draw(trainer.seed)  # raises now, not after a training
+
     def run(state: State, number: int, rewind_step: int) -> dict[str, Training]:
         if number == 0 or (chosen is not None and number not in chosen):
             return {}
@@ -44,9 +57,8 @@ def train_controls(
             arm = 1 + CONTROLS.index(name)
             seed = derive_seed(trainer.seed, number, arm)
             if name == "reinitialized":
-                known = find_weights(masked.model, masked.variables)
-                drawn = draw_weights(known, initializer, seed)
-                weights = [drawn.get(i, w) for i, w in enumerate(state.start)]
+                drawn = draw(seed)
+                weights = [drawn.get(i, w) for i, w in enumerate(state.first)]
                 masked.write(weights, masks)
                 results[name], _ = trainer.train(masked, number, arm)
             else:

@@ -9,8 +9,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_sparse.lottery.initializers import Initializer, draw_weights
-from keras_sparse.lottery.masked_model import find_weights
+from keras_sparse.lottery.initializers import Initializer, draw_afresh
+from keras_sparse.lottery.match import match_weights
+from keras_sparse.lottery.seeds import derive_seed
 from keras_sparse.lottery.ticket import Ticket
 
 
@@ -28,20 +29,30 @@ def reinitialize(
 
     Args:
         ticket: The ticket.
-        model: A model it fits, which tells the layers' own initializers. It
-            does not change.
+        model: A built, plain model it fits, which tells the layers' own
+            initializers. It does not change.
         initializer: `"glorot_normal"`, `"glorot_uniform"`,
             `"kaiming_normal"`, `"kaiming_uniform"`,
             `"signed_glorot_constant"`, `"signed_kaiming_constant"`, or a Keras
-            initializer. Default: the layers' own.
-        seed: Non-negative integer.
+            initializer, for the masked weights. Default: the layers' own, as
+            ever for weights that are not masked. An own one that takes no
+            seed, such as a function, is called as it is.
+        seed: Non-negative integer. The draw is another than `find_ticket`
+            makes from the same seed.
+
+    Raises:
+        ValueError: If the model is sparsified or its weights are not of the
+            ticket's number and shapes.
 
     Reference:
         [Frankle and Carbin, 2019](https://arxiv.org/abs/1803.03635),
         section 2: random reinitialisation.
     """
-    known = find_weights(model, model.weights)
-    drawn = draw_weights(known, initializer, seed)
+    match_weights(model, ticket.paths, ticket.weights, ticket.masks)
+    # Of another seed than the search's own draw from the same number.
+    drawn = draw_afresh(
+        model, model.weights, ticket.masks, initializer, derive_seed(seed, 1)
+    )
     weights = [drawn.get(i, w) for i, w in enumerate(ticket.weights)]
     return dataclasses.replace(ticket, weights=tuple(weights))
 

@@ -35,7 +35,9 @@ def count_dead_units(
     for index, each in masked.items():
         mask = masks[index]
         counts = []
-        for axes in (each.slot.outputs, each.slot.inputs):
+        # What slides sums over its window alone; its inputs are channels.
+        inputs = (-2,) if each.slot.slides else each.slot.inputs
+        for axes in (each.slot.outputs, inputs):
             kept = {axis % mask.ndim for axis in axes if -axis <= mask.ndim}
             others = tuple(a for a in range(mask.ndim) if a not in kept)
             counts.append(int(np.count_nonzero(~mask.any(axis=others))))

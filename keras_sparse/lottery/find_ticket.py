@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,76 +10,33 @@ import keras
 
 from keras_sparse._compiling import Compiler, compiler, without_names
 from keras_sparse._traversal import Filter
+from keras_sparse.lottery.arguments import (
+    check_callbacks,
+    check_choice,
+    check_control_rounds,
+    check_controls,
+    check_count,
+    check_data_name,
+    check_fit,
+    check_rounds,
+)
 from keras_sparse.lottery.control_trainings import CONTROLS, train_controls
-from keras_sparse.lottery.initializers import Initializer, draw_weights
+from keras_sparse.lottery.identity import describe_layers
+from keras_sparse.lottery.initializers import (
+    Initializer,
+    draw_weights,
+    get_initializer,
+)
 from keras_sparse.lottery.masked_model import (
     MaskedModel,
     find_weights,
     masked_model,
 )
 from keras_sparse.lottery.next_masks import by_global_rate, by_path, by_rate
-from keras_sparse.lottery.rounds import (
-    Round,
-    State,
-    check_rounds,
-    run_rounds,
-)
-from keras_sparse.lottery.ticket import Ticket
-from keras_sparse.lottery.training import Callbacks, Fit, Trainer
+from keras_sparse.lottery.rounds import run_rounds
+from keras_sparse.lottery.ticket_search import TicketSearch
+from keras_sparse.lottery.trainer import Callbacks, Fit, Trainer
 from keras_sparse.selection import check_sparsity
-
-
-@dataclasses.dataclass(frozen=True)
-class TicketSearch:
-    """What `find_ticket` found.
-
-    Args:
-        model: The model as the last round left it: trained, plain, with exact
-            zeros.
-        rounds: The rounds; the first is the dense training.
-    """
-
-    model: keras.Model
-    rounds: tuple[Round, ...]
-    _state: State = dataclasses.field(repr=False)
-    _paths: tuple[str, ...] = dataclasses.field(repr=False)
-    _provenance: Mapping[str, Any] = dataclasses.field(repr=False)
-
-    def ticket(self, number: int = -1) -> Ticket:
-        """The ticket that a round was trained from.
-
-        Where the weights were not rewound, it is what the last round's
-        training ended with.
-
-        Args:
-            number: Of the round. Default: the last, sparsest one.
-
-        Raises:
-            ValueError: For an earlier round where weights were not rewound.
-        """
-        chosen = self.rounds[number]
-        kept = self._provenance["rewind"] == "learning_rate"
-        if kept and chosen is not self.rounds[-1]:
-            raise ValueError(
-                "Expected the last round, whose weights alone are kept where "
-                f"they are not rewound. Received: {number}."
-            )
-        training = dataclasses.asdict(chosen.training)
-        del training["epoch_ends"], training["seconds"]
-        return Ticket(
-            self._paths,
-            tuple(self._state.trained if kept else self._state.start),
-            self._state.masks(chosen.number),
-            {
-                **self._provenance,
-                "round": chosen.number,
-                "density": chosen.density,
-                "training": training,
-            },
-        )
-
-    def __str__(self) -> str:
-        return "\n".join(f"{each.number}: {each}" for each in self.rounds)
 
 
 def find_ticket(
@@ -128,9 +84,11 @@ def find_ticket(
         rounds: How often to take weights away. One more training is done, the
             first, which is dense.
         rate: Share of the weights left that each round takes.
-        output_rate: The same for the last of the chosen weights. Default:
-            half of `rate`, as in the paper, for the model's output layer if it
-            is chosen; not used where `scope` is global.
+        output_rate: The same for the model's output layer (all, where its
+            graph has several outputs; of a model with a `call` of its own the
+            layer set last as an attribute), or for the last of the chosen
+            weights if that is not chosen. Default: half of `rate`, as in the
+            paper, for the former alone; not used where `scope` is global.
         rates: The same for others, by a regular expression on the weight's
             path: `{"conv": 0.1}`.
         scope: `"layer"` takes the rate of each weight, `"global"` the
@@ -142,7 +100,8 @@ def find_ticket(
             ends at the step at which that did, or up to one execution later
             where `steps_per_execution` does not divide an epoch's steps.
         initializer: For the chosen weights, see `reinitialize`. Default: what
-            they are.
+            they are. Others keep theirs, in controls are drawn from their
+            layer's own.
         where: Which layers to prune, as in `keras_sparse.sparsify`.
         exclude: Which to leave dense.
         compile: Arguments of `model.compile`, or a callable that compiles the
@@ -151,12 +110,18 @@ def find_ticket(
         test_data: (x, y) or a data set of batches to evaluate on after each
             training, and with the weights of the lowest validation loss.
         controls: Trainings to compare each round with: `"reinitialized"`, the
-            masks with fresh weights; `"random_mask"`, the first weights under
-            random masks of the same density in each layer.
-        control_rounds: Rounds that get them. Default: all but the first.
+            masks with fresh kernels and all else as it was before the first
+            training, from step 0; `"random_mask"`, the weights of
+            `rewind_step` under random masks of the same density in each layer.
+        control_rounds: Rounds that get them, from 1 on. Default: all but the
+            first.
         data_name: Name of the data, for the ticket's provenance.
         checkpoint: Path of an `.npz` file, written after each round. Where it
-            exists, the search goes on from it and ends at the same bits.
+            exists, the search goes on from it and ends at the same bits, if it
+            is of this search. Compared are the arguments, what the model was
+            compiled with, its layers' configs, and arrays in `fit` and
+            `test_data`; not first weights, callbacks, what a callable `fit`
+            makes, or what data sets hold.
         seed: Non-negative integer. Sets what a callable `model` draws, the
             order of the data, and noise.
         verbose: Whether to print a line for each round.
@@ -188,32 +153,52 @@ def find_ticket(
     >>> [round(each.density, 3) for each in search.rounds]
     [1.0, 0.82, 0.68]
     """
-    _check(rounds, rewind, rewind_step, scope, controls, rates or output_rate)
+    rounds = check_rounds(rounds)
+    rewind_step = check_count(rewind_step, "rewind_step")
+    seed = check_count(seed, "seed")
+    check_choice(rewind, "rewind", ("weights", "learning_rate"))
+    check_choice(scope, "scope", ("layer", "global"))
+    if scope == "global":
+        _check_one_rate(rates or output_rate)
+    controls = check_controls(controls, CONTROLS)
+    control_rounds = check_control_rounds(control_rounds)
+    check_data_name(data_name)
+    if initializer is not None:
+        get_initializer(initializer)
+    check_fit(fit)
+    check_callbacks(callbacks)
     if not isinstance(model, keras.Model):
         keras.utils.set_random_seed(seed)
         model = model()
     rate = check_sparsity(rate, "a rate")
-    trainer = Trainer(compiler(model, compile), fit, callbacks, test_data, seed)
-    with masked_model(model, where, exclude) as masked:
+    compile_model = compiler(model, compile)
+    trainer = Trainer(compile_model, fit, callbacks, test_data, seed)
+    layers = describe_layers(model)
+    with masked_model(model, where, exclude, compile_model) as masked:
         if scope == "global":
             shares = dict.fromkeys(masked.masked, rate)
             next_masks = by_global_rate(rate)
         else:
-            last = output_rate
-            if last is None and masked.has_output:
-                last = rate / 2
-            named = by_path(masked.masked, rate, rates, "rates", last)
+            outputs = masked.outputs()
+            special = dict.fromkeys(outputs, rate / 2)
+            if output_rate is not None:
+                outputs = outputs or list(masked.masked)[-1:]
+                special = dict.fromkeys(outputs, output_rate)
+            named = by_path(masked.masked, rate, rates, "rates", special)
             shares = {i: check_sparsity(r, "a rate") for i, r in named.items()}
             next_masks = by_rate(shares)
         plan = {
             **trainer.describe(model),
+            "layers": layers,
             "shapes": [list(v.shape) for v in masked.variables],
             "rates": [[index, share] for index, share in shares.items()],
             "scope": scope,
             "rewind": rewind,
             "rewind_step": rewind_step,
             "initializer": _described(initializer),
-            "controls": list(controls),
+            "controls": controls,
+            "control_rounds": control_rounds,
+            "data": data_name,
         }
         if initializer is not None:
             _initialize(masked, initializer, seed)
@@ -231,10 +216,8 @@ def find_ticket(
             checkpoint=checkpoint,
             verbose=verbose,
         )
-    trainer.compile_model(model)
     provenance = {
         **plan,
-        "data": data_name,
         "keras": keras.__version__,
         "backend": keras.backend.backend(),
     }
@@ -264,32 +247,10 @@ def _described(initializer: Initializer | None) -> Any:
     return [type(initializer).__name__, str(config)]
 
 
-def _check(
-    rounds: int,
-    rewind: str,
-    rewind_step: int,
-    scope: str,
-    controls: Sequence[str],
-    rates: Any,
-) -> None:
-    check_rounds(rounds)
-    for name, value, allowed in (
-        ("rewind", rewind, ("weights", "learning_rate")),
-        ("scope", scope, ("layer", "global")),
-        *(("controls", each, CONTROLS) for each in controls),
-    ):
-        if value not in allowed:
-            raise ValueError(
-                f"Expected `{name}` to be of {allowed}. Received: {value!r}."
-            )
-    if not isinstance(rewind_step, int) or rewind_step < 0:
-        raise ValueError(
-            "Expected `rewind_step` to be a step, 0 or more. "
-            f"Received: {rewind_step!r}."
-        )
-    if scope == "global" and rates:
+def _check_one_rate(others: Any) -> None:
+    if others:
         raise ValueError(
             "Expected one rate where `scope` is 'global'. Received: "
-            f"{rates!r} too. Leave layers out with `exclude`, or pass "
+            f"{others!r} too. Leave layers out with `exclude`, or pass "
             "scope='layer'."
         )

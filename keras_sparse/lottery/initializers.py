@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -14,7 +14,8 @@ from keras_sparse.initializers import (
     SignedGlorotConstant,
     SignedKaimingConstant,
 )
-from keras_sparse.lottery.training import derive_seed
+from keras_sparse.lottery.masked_model import find_weights
+from keras_sparse.lottery.seeds import derive_seed
 
 
 def _scaled(scale: float, mode: str, law: str) -> Callable[[], Any]:
@@ -54,6 +55,7 @@ def draw_weights(
         initializer: One of `NAMED`, or a Keras initializer. Default: the
             layer's own for this weight.
         seed: Integer; every weight gets its own from it and its position.
+            What takes no seed is called as it is.
 
     Returns:
         Arrays by position.
@@ -64,22 +66,52 @@ def draw_weights(
         raw: Any = slot.weight(layer)
         if not raw.trainable:
             continue
-        law = (
+        law: Callable[..., Any] = (
             _own_initializer(owner, slot)
             if initializer is None
             else get_initializer(initializer)
         )
-        config = dict(law.get_config())
-        if "seed" in config:
-            config["seed"] = derive_seed(seed, index)
-        if initializer is not None or isinstance(
-            owner, keras.layers.EinsumDense
-        ):
-            _tell_axes(config, slot, len(raw.shape))
-        seeded = type(law).from_config(config)
-        value = seeded(tuple(raw.shape), dtype="float32")
+        if isinstance(law, keras.initializers.Initializer):
+            config = dict(law.get_config())
+            if initializer is not None or isinstance(
+                owner, keras.layers.EinsumDense
+            ):
+                _tell_axes(config, slot, len(raw.shape))
+            if "seed" in config:
+                config["seed"] = derive_seed(seed, index)
+                law = type(law).from_config(config)
+        value: Any = law(tuple(raw.shape), dtype="float32")
         drawn[index] = _surgery.to_numpy(value).copy()
     return drawn
+
+
+def draw_afresh(
+    model: keras.Model,
+    variables: Sequence[keras.Variable],
+    chosen: Container[int],
+    initializer: Initializer | None,
+    seed: int,
+) -> dict[int, NDArray]:
+    """Draws the known weights of a model anew.
+
+    Args:
+        model: The model.
+        variables: That positions are counted in.
+        chosen: Positions of those that `initializer` is for. Others are drawn
+            from their layer's own.
+        initializer: As for `draw_weights`.
+        seed: As for `draw_weights`.
+
+    Returns:
+        Arrays by position.
+    """
+    known = find_weights(model, variables)
+    inside = {i: each for i, each in known.items() if i in chosen}
+    outside = {i: each for i, each in known.items() if i not in chosen}
+    return {
+        **draw_weights(inside, initializer, seed),
+        **draw_weights(outside, None, seed),
+    }
 
 
 def get_initializer(initializer: Initializer) -> keras.initializers.Initializer:
@@ -90,21 +122,21 @@ def get_initializer(initializer: Initializer) -> keras.initializers.Initializer:
     """
     if isinstance(initializer, keras.initializers.Initializer):
         return initializer
-    if initializer not in NAMED:
+    if not isinstance(initializer, str) or initializer not in NAMED:
         raise ValueError(
             f"Expected `initializer` to be one of {sorted(NAMED)}, or a Keras "
-            f"initializer. Received: {initializer!r}."
+            f"initializer, not its class. Received: {initializer!r}."
         )
     return NAMED[initializer]()
 
 
 def _own_initializer(
     owner: keras.layers.Layer, slot: Slot
-) -> keras.initializers.Initializer:
+) -> Callable[..., Any]:
     weight = slot.path.split(".")[-1]
     for name in (weight, *_NAMED_AFTER.get(weight, ())):
         found = getattr(owner, f"{name}_initializer", None)
-        if isinstance(found, keras.initializers.Initializer):
+        if callable(found):
             return found
     return keras.initializers.GlorotUniform()
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_sparse import _surgery, adapters
+from keras_sparse._compiling import Compiler
 from keras_sparse._sparse_layer import attached
 from keras_sparse._traversal import (
     Filter,
@@ -20,6 +21,8 @@ from keras_sparse._traversal import (
     walk,
 )
 from keras_sparse.adapters import Slot
+from keras_sparse.lottery.output_layers import output_layers
+from keras_sparse.lottery.paths import unique
 from keras_sparse.parametrizations.mask import Mask
 from keras_sparse.sparsify import parametrized, sparsify, strip
 
@@ -29,7 +32,8 @@ class Masked:
     """A weight under a mask: where in the model it is, and the mask.
 
     Args:
-        path: Of the layer, then the name of the weight in it.
+        path: Of the layer, then the name of the weight in it; a second one of
+            the same path gets a number.
         layer: The layer.
         slot: Which of its weights.
         mask: The mask.
@@ -55,11 +59,14 @@ class MaskedModel:
     variables: tuple[keras.Variable, ...]
     masked: Mapping[int, Masked]
 
-    @property
-    def has_output(self) -> bool:
-        """Whether the last layer that holds a known weight is masked."""
-        layers, _ = layers_with_weights(self.model)
-        return layers[-1] is list(self.masked.values())[-1].layer
+    def outputs(self) -> list[int]:
+        """Positions of the masked weights of the model's output layers.
+
+        Of a layer with several, the last.
+        """
+        layers = {id(each) for each in output_layers(self.model)}
+        last = {id(each.layer): i for i, each in self.masked.items()}
+        return [i for layer, i in last.items() if layer in layers]
 
     def read(self) -> list[NDArray]:
         """The weights, at least float32."""
@@ -100,12 +107,16 @@ def as_array(variable: keras.Variable) -> NDArray:
 
 @contextlib.contextmanager
 def masked_model(
-    model: keras.Model, where: Filter | None, exclude: Filter | None
+    model: keras.Model,
+    where: Filter | None,
+    exclude: Filter | None,
+    compile_model: Compiler,
 ) -> Iterator[MaskedModel]:
     """Puts masks of ones on the chosen trainable weights, for a while.
 
-    An exception puts the weights back as they were. The model is not compiled
-    afterwards if the fit in between was.
+    An exception puts the weights back as they were. The model is compiled
+    afresh in both cases, for a training leaves an optimizer behind whose
+    learning rate may be a round's.
     """
     check_plain(model)
     variables = tuple(model.weights)
@@ -120,8 +131,10 @@ def masked_model(
         strip(model)
         for variable, value in zip(variables, before, strict=True):
             variable.assign(value)
+        compile_model(model)
         raise
     strip(model)
+    compile_model(model)
 
 
 def _mask_trainable(layer: keras.layers.Layer, name: str) -> Mask | None:
@@ -174,7 +187,11 @@ def find_masked(
                 found[positions[id(each.raw)]] = Masked(
                     path, layer, each.slot, mask
                 )
-    return found
+    paths = unique(each.path for each in found.values())
+    return {
+        index: dataclasses.replace(each, path=path)
+        for (index, each), path in zip(found.items(), paths, strict=True)
+    }
 
 
 def find_weights(

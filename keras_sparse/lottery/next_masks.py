@@ -106,7 +106,7 @@ def by_path(
     default: float,
     named: Mapping[str, float] | None,
     argument: str,
-    last: float | None = None,
+    special: Mapping[int, float] | None = None,
 ) -> dict[int, float]:
     """A number for each weight from regular expressions on its path.
 
@@ -116,14 +116,12 @@ def by_path(
         named: From regular expression to number; the first that matches
             counts.
         argument: What an error calls it.
-        last: For the last weight, where no expression matches it.
+        special: Defaults of their own for some weights.
 
     Raises:
         ValueError: If an expression matches no path.
     """
-    numbers = dict.fromkeys(masked, default)
-    if last is not None:
-        numbers[list(masked)[-1]] = last
+    numbers = {**dict.fromkeys(masked, default), **(special or {})}
     taken: set[int] = set()
     for pattern, number in (named or {}).items():
         matched = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from keras_sparse.lottery.rounds import Round
+from keras_sparse.lottery.round import Round
 from keras_sparse.lottery.training import Training
 
 _LABELS = {
@@ -21,7 +21,7 @@ def plot_accuracy(rounds: Any, metric: str = "accuracy") -> Any:
     Args:
         rounds: What `find_ticket` or `train_prune_finetune` returned, or a
             list of such, of several seeds: lines are means, bars from the
-            lowest to the highest.
+            lowest to the highest, at the mean of the weights left.
         metric: As in the logs; on test data where there was some, else on
             validation data.
 
@@ -57,8 +57,17 @@ def plot_densities(rounds: Any) -> Any:
 
     Returns:
         A `matplotlib.figure.Figure`.
+
+    Raises:
+        ValueError: If it is a list of several.
     """
-    (found,) = _searches(rounds)
+    searches = _searches(rounds)
+    if len(searches) != 1:
+        raise ValueError(
+            "Expected what one search returned. Received a list of "
+            f"{len(searches)}. Make a figure for each."
+        )
+    (found,) = searches
     figure, axes = _figure()
     for path in found[0].densities:
         axes.plot(
@@ -78,15 +87,18 @@ def _against_density(
     searches = _searches(rounds)
     figure, axes = _figure()
     for arm, title in _LABELS.items():
-        points: dict[int, tuple[float, list[float]]] = {}
+        points: dict[int, list[tuple[float, float]]] = {}
         for each in (each for found in searches for each in found):
             arms = {"ticket": each.training, **each.controls}
             if arm in arms:
-                _, values = points.setdefault(each.number, (each.density, []))
-                values.append(value(arms[arm]))
+                found = points.setdefault(each.number, [])
+                found.append((each.density, value(arms[arm])))
         if points:
-            densities = [100 * density for density, _ in points.values()]
-            runs = [each for _, each in points.values()]
+            densities, runs = [], []
+            for found in points.values():
+                left, values = zip(*found, strict=True)
+                densities.append(100 * sum(left) / len(left))
+                runs.append(values)
             means = [sum(each) / len(each) for each in runs]
             bars = [
                 [m - min(each) for m, each in zip(means, runs, strict=True)],

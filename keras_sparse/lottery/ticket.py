@@ -10,18 +10,19 @@ from typing import Any
 import keras
 from numpy.typing import NDArray
 
-from keras_sparse._traversal import Filter, choose, walk
+from keras_sparse._traversal import Filter
 from keras_sparse.lottery.archive import (
     check_archive_path,
     read_archive,
     write_archive,
 )
 from keras_sparse.lottery.masked_model import (
-    check_plain,
     find_masked,
     find_weights,
     under_masks,
 )
+from keras_sparse.lottery.match import match_weights
+from keras_sparse.lottery.paths import unique
 from keras_sparse.parametrizations.mask import Mask
 from keras_sparse.sparsify import sparsify
 
@@ -60,8 +61,13 @@ class Ticket:
 
     @property
     def densities(self) -> dict[str, float]:
-        """Fraction left of each masked weight, by path."""
-        return {self.paths[i]: float(m.mean()) for i, m in self.masks.items()}
+        """Fraction left of each masked weight, by path.
+
+        A second weight of the same path gets a number.
+        """
+        paths = unique(self.paths[i] for i in self.masks)
+        left = [float(mask.mean()) for mask in self.masks.values()]
+        return dict(zip(paths, left, strict=True))
 
     def __repr__(self) -> str:
         return (
@@ -105,13 +111,26 @@ class Ticket:
             FileNotFoundError: If it is not there.
             ValueError: If it is not a ticket.
         """
-        state, groups = read_archive(path, "ticket")
-        return cls(
-            paths=tuple(state["paths"]),
-            weights=tuple(groups["weights"]),
-            masks=dict(zip(state["masked"], groups["masks"], strict=True)),
-            provenance=state["provenance"],
-        )
+
+        def make(state: Any, groups: Mapping[str, list[NDArray]]) -> Ticket:
+            ticket = cls(
+                paths=tuple(state["paths"]),
+                weights=tuple(groups["weights"]),
+                masks=dict(zip(state["masked"], groups["masks"], strict=True)),
+                provenance=dict(state["provenance"]),
+            )
+            known = set(range(len(ticket.weights)))
+            if (
+                len(ticket.paths) != len(known)
+                or not ticket.masks.keys() <= known
+            ):
+                raise ValueError("its paths and masks are not its weights'")
+            for index, mask in ticket.masks.items():
+                if mask.shape != ticket.weights[index].shape:
+                    raise ValueError("a mask is not of its weight's shape")
+            return ticket
+
+        return read_archive(path, "ticket", make)
 
     def apply(
         self, model: keras.Model, *, exclude: Filter | None = None
@@ -150,9 +169,10 @@ class Ticket:
         >>> [round(d, 2) for d in search.ticket().densities.values()]
         [0.5, 0.75]
         """
-        check_plain(model)
+        taken = match_weights(
+            model, self.paths, self.weights, self.masks, exclude
+        )
         variables = list(model.weights)
-        taken = self._matched(model, variables, exclude)
         masked = {
             (id(layer), slot.name)
             for index, (layer, slot) in find_weights(model, variables).items()
@@ -176,48 +196,3 @@ class Ticket:
         for index in taken:
             variables[index].assign(values[index])
         return model
-
-    def _matched(
-        self,
-        model: keras.Model,
-        variables: list[keras.Variable],
-        exclude: Filter | None,
-    ) -> set[int]:
-        """Positions that the ticket's weights go to, all checked."""
-        if len(variables) != len(self.weights):
-            raise ValueError(
-                f"Expected a model with {len(self.weights)} weights, as the "
-                f"ticket has. Received one with {len(variables)}. Apply the "
-                "ticket to the architecture that it was found in."
-            )
-        kept: set[int] = set()
-        if exclude is not None:
-            layers = [x for x in walk(model) if x is not model and x.weights]
-            chosen = {id(x) for x in choose(layers, None, exclude)}
-            kept = {
-                id(variable)
-                for layer in layers
-                if id(layer) not in chosen
-                for variable in layer.weights
-            }
-        taken = {i for i, v in enumerate(variables) if id(v) not in kept}
-        for i in sorted(self.masks.keys() & taken):
-            if self.masks[i].shape != self.weights[i].shape:
-                raise ValueError(
-                    f"Expected masks of their weights' shapes. Received one "
-                    f"of {self.masks[i].shape} for {self.paths[i]}, which is "
-                    f"{self.weights[i].shape}. Make the ticket anew."
-                )
-        different = [
-            f"{variables[i].path} {tuple(variables[i].shape)} (the ticket's "
-            f"{self.paths[i]} is {self.weights[i].shape})"
-            for i in sorted(taken)
-            if tuple(variables[i].shape) != self.weights[i].shape
-        ]
-        if different:
-            raise ValueError(
-                "Expected weights of the ticket's shapes. Received "
-                f"{'; '.join(different)}. Name the layers that are another's, "
-                "such as a new output layer, in `exclude`."
-            )
-        return taken

@@ -11,6 +11,14 @@ import keras
 
 from keras_sparse._compiling import Compiler, compiler
 from keras_sparse._traversal import Filter
+from keras_sparse.lottery.arguments import (
+    check_arguments,
+    check_callbacks,
+    check_count,
+    check_fit,
+    check_rounds,
+)
+from keras_sparse.lottery.identity import describe_layers
 from keras_sparse.lottery.masked_model import Masked, masked_model
 from keras_sparse.lottery.next_masks import (
     NextMasks,
@@ -18,12 +26,13 @@ from keras_sparse.lottery.next_masks import (
     by_path,
     by_rate,
 )
-from keras_sparse.lottery.rounds import Round, check_rounds, run_rounds
-from keras_sparse.lottery.training import (
+from keras_sparse.lottery.round import Round
+from keras_sparse.lottery.rounds import run_rounds
+from keras_sparse.lottery.trainer import (
     Callbacks,
     Fit,
     Trainer,
-    check_no_callbacks,
+    describe_fit,
 )
 from keras_sparse.selection import check_sparsity
 
@@ -85,7 +94,8 @@ def train_prune_finetune(
             deviation of those left in their layer; or a dict.
         finetune: Arguments of `fit` that are others after the first training.
         learning_rate_factor: Of the learning rate after the first training;
-            0.1 and 0.01 in the paper.
+            0.1 and 0.01 in the paper. A callback that sets the rate itself,
+            such as `LearningRateScheduler`, overrides it.
         where: Which layers to prune, as in `keras_sparse.sparsify`.
         exclude: Which to leave dense.
         compile: As in `find_ticket`.
@@ -93,7 +103,8 @@ def train_prune_finetune(
         test_data: (x, y) or a data set of batches, to evaluate on after each
             training.
         checkpoint: Path of an `.npz` file, written after each round. Where it
-            exists, the run goes on from it and ends at the same bits.
+            exists, the run goes on from it and ends at the same bits, if it
+            is of this run: see `find_ticket`.
         seed: Non-negative integer, of the order of the data and of noise.
         verbose: Whether to print a line for each round.
 
@@ -120,8 +131,11 @@ def train_prune_finetune(
     >>> [each.density for each in done.rounds]
     [1.0, 0.5, 0.25]
     """
-    check_rounds(rounds)
-    check_no_callbacks(finetune or {})
+    rounds = check_rounds(rounds)
+    seed = check_count(seed, "seed")
+    check_fit(fit)
+    check_arguments(finetune or {}, "finetune")
+    check_callbacks(callbacks)
     if rate is not None and q is not None:
         raise ValueError(
             "Expected `rate` or `q`. Received both. The one takes a share, "
@@ -130,15 +144,18 @@ def train_prune_finetune(
     if not isinstance(model, keras.Model):
         keras.utils.set_random_seed(seed)
         model = model()
-    trainer = Trainer(compiler(model, compile), fit, callbacks, test_data, seed)
-    with masked_model(model, where, exclude) as masked:
+    compile_model = compiler(model, compile)
+    trainer = Trainer(compile_model, fit, callbacks, test_data, seed)
+    layers = describe_layers(model)
+    with masked_model(model, where, exclude, compile_model) as masked:
         numbers, next_masks = _rule(masked.masked, rate, q)
         plan = {
             **trainer.describe(model),
+            "layers": layers,
             "shapes": [list(v.shape) for v in masked.variables],
             "rate" if q is None else "q": [list(n) for n in numbers.items()],
             "learning_rate_factor": float(learning_rate_factor),
-            "finetune": {k: str(v) for k, v in (finetune or {}).items()},
+            "finetune": describe_fit(finetune or {}),
         }
         state = run_rounds(
             masked,
@@ -152,7 +169,6 @@ def train_prune_finetune(
             checkpoint=checkpoint,
             verbose=verbose,
         )
-    trainer.compile_model(model)
     return FinetunedModel(model, tuple(state.rounds))
 
 

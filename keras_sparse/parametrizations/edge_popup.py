@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_sparse._largest import largest
@@ -54,14 +55,14 @@ class EdgePopup(Parametrization):
     freezes_weight = True
 
     def __init__(self, keep: float = 0.5, **kwargs: Any) -> None:
-        if not 0 < keep <= 1:
+        if not (isinstance(keep, (int, float, np.number)) and 0 < keep <= 1):
             raise ValueError(
                 "Expected `keep`, the share of the weights that stay, in "
                 f"(0, 1]. Received: keep={keep!r}. For a sparsity of 70% "
                 "pass keep=0.3."
             )
         super().__init__(**kwargs)
-        self.keep = keep
+        self.keep = float(keep)
 
     def build(self, shape: tuple[int, ...]) -> None:
         size, rank = math.prod(shape), len(shape)
@@ -81,7 +82,7 @@ class EdgePopup(Parametrization):
         return largest(ops.abs(ops.stop_gradient(scores)), self.count)
 
     def call(self, w: Any, training: bool | None = None) -> Any:
-        scores = ops.convert_to_tensor(self.scores)
+        scores = ops.cast(ops.convert_to_tensor(self.scores), w.dtype)
         value = ops.where(self.kept(), w, ops.zeros_like(w))
         return straight_through(value, (scores, w * ops.sign(scores)))
 

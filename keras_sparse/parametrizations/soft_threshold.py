@@ -75,7 +75,7 @@ class SoftThreshold(Parametrization):
         return 0.5 * self.decay * ops.square(self._s())
 
     def call(self, w: Any, training: bool | None = None) -> Any:
-        rest = ops.abs(w) - ops.sigmoid(self._s())
+        rest = ops.abs(w) - ops.sigmoid(ops.cast(self._s(), w.dtype))
         kept = rest > 0.0
         zeros = ops.zeros_like(w)
         return ops.where(kept, ops.sign(w) * rest, zeros)

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_sparse._noise import NoiseSeed, is_noisy
@@ -33,6 +34,9 @@ class Supermask(Parametrization):
         seed: Integer for the draws in training. Default: follows
             `keras.utils.set_random_seed`, as the one draw always does.
 
+    Raises:
+        ValueError: If `initial` is no number.
+
     Reference:
         Zhou, Lan, Liu and Yosinski, "Deconstructing lottery tickets: zeros,
         signs, and the supermask", NeurIPS 2019, section 5.
@@ -58,7 +62,12 @@ class Supermask(Parametrization):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.initial, self.rescale, self.seed = initial, rescale, seed
+        if not isinstance(initial, (int, float, np.number)):
+            raise ValueError(
+                "Expected `initial`, the score of every weight, to be a "
+                f"number. Received: {initial!r}. Pass 0 for even odds."
+            )
+        self.initial, self.rescale, self.seed = float(initial), rescale, seed
 
     def build(self, shape: tuple[int, ...]) -> None:
         self.scores = self.add_weight(
@@ -78,17 +87,18 @@ class Supermask(Parametrization):
 
     def call(self, w: Any, training: bool | None = None) -> Any:
         scores = ops.convert_to_tensor(self.scores)
-        probability = ops.sigmoid(scores)
         draw = ops.convert_to_tensor(self.draw)
         if is_noisy(training) and self.trainable:
             draw = keras.random.uniform(
                 scores.shape, dtype="float32", seed=self.noise_seed
             )
-        kept = draw < ops.stop_gradient(probability)
+        kept = draw < ops.stop_gradient(ops.sigmoid(scores))
         if self.rescale:
             number = ops.sum(ops.cast(kept, w.dtype))
             w = w * (math.prod(scores.shape) / ops.maximum(number, 1.0))
         value = ops.where(kept, w, ops.zeros_like(w))
+        scores = ops.cast(scores, w.dtype)
+        probability = ops.sigmoid(scores)
         slope = w * probability * (1.0 - probability)
         return straight_through(value, (scores, slope))
 
