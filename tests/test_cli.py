@@ -63,6 +63,7 @@ def test_a_mistake_is_one_line_and_status_1(arguments, capsys):
 
 def test_int8_asks_for_the_file_of_inputs(model_file, tmp_path, capsys):
     out = tmp_path / "m.tflite"
-    assert main(["export", model_file, str(out), "--quantize", "int8"]) == 1
+    command = ["export", model_file, str(out), "--quantize", "int8"]
+    assert cli.main(command) == 1
     assert "--representative-data FILE" in capsys.readouterr().err
     assert not out.exists()
