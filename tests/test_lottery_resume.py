@@ -133,3 +133,38 @@ def test_a_checkpoint_of_another_search_is_refused(tmp_path):
     path.write_bytes(b"nothing")
     with pytest.raises(ValueError, match="cannot be read"):
         search(rounds=0, checkpoint=path)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_interrupted_run_leaves_the_optimizer_that_it_found(tmp_path, kept):
+    def run(killed_in=0, **arguments):
+        count = [0]
+        return lottery.train_prune_finetune(
+            model,
+            {"x": x, "y": x, "verbose": 0},
+            rounds=2,
+            callbacks=lambda: [KillAt(count, killed_in), Rates()],
+            checkpoint=tmp_path / "a.npz" if kept else None,
+            verbose=False,
+            **arguments,
+        )
+
+    class Rates(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            rates.append(float(self.model.optimizer.learning_rate))
+
+    rates, x = [], np.ones((4, 2))
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    model.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=True)
+    with pytest.raises(Killed):
+        run(killed_in=3)
+    done = run()
+    assert len(done.rounds) == 3
+    first = [0.1, 0.01, 0.01]
+    again = first[-1:] if kept else first
+    np.testing.assert_allclose(rates, [*first, *again], rtol=1e-6)
+    np.testing.assert_allclose(model.optimizer.learning_rate, 0.1)
+    # The name of an argument that is wrong is found before it compiles.
+    with pytest.raises(ValueError, match="matches none"):
+        run(rate={"conv": 0.5})
+    np.testing.assert_allclose(model.optimizer.learning_rate, 0.1)
