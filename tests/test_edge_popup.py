@@ -71,6 +71,29 @@ def test_edge_popup_by_hand():
     assert np.asarray(ds).tolist() == [2, 6, 15, 28]
 
 
+@pytest.mark.parametrize(
+    "make", [ks.EdgePopup, lambda: ks.Supermask(rescale=True)]
+)
+def test_layers_of_double_precision(make):
+    model = net(make, dtype="float64")
+    model.compile("adam", "mse", run_eagerly=True)
+    before = model.layers[0].kernel.numpy(), scores(model)
+    model.fit(X[:32], X[:32, :4], verbose=0)
+    assert before[0].dtype == "float64"
+    np.testing.assert_array_equal(model.layers[0].kernel, before[0])
+    assert not np.array_equal(scores(model), before[1])
+    trained = model.predict(X, verbose=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a model to compile again
+        ks.strip(model)
+    np.testing.assert_allclose(model.predict(X, verbose=0), trained, 1e-6)
+
+
+def scores(model):
+    [(_, _, made), _] = ks.parametrized(model)
+    return made.scores.numpy()
+
+
 def test_supermask_by_hand():
     import tensorflow as tf
 

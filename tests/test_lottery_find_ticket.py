@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras import layers
 
 import keras_sparse as ks
 from keras_sparse import lottery
@@ -33,6 +34,51 @@ def test_rates_by_path_and_layers_left_out():
     model = net()
     found = search(model, rounds=1, exclude=model.layers[-1].name)
     assert list(found.rounds[1].densities.values()) == [0.5]
+
+
+def densities(model, outputs=1, **arguments):
+    x, _ = data()
+    given = {
+        "fit": fit(y=[x[:, :2]] * outputs if outputs > 1 else x[:, :2]),
+        "compile": compiling("sgd", loss="mse", metrics=None),
+        "rounds": 1,
+        **arguments,
+    }
+    found = search(model, **given)
+    return found.rounds[1].densities, found.ticket().densities
+
+
+def test_every_output_layer_loses_less():
+    inputs = keras.Input((10,))
+    inner = keras.Sequential([keras.Input((10,)), layers.Dense(10)])
+    hidden = inner(layers.Dense(10)(inputs))
+    a = layers.Softmax()(layers.Dense(2)(hidden))
+    b = layers.Dense(2)(hidden)
+    found, _ = densities(keras.Model(inputs, [a, b]), outputs=2)
+    assert list(found.values()) == [0.5, 0.5, 0.75, 0.75]
+
+
+class Blocks(keras.Model):
+    """Its head is set first, and two of its layers have one path."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = layers.Dense(2, name="head")
+        self.a = layers.Dense(10, name="b")
+        self.b = layers.Dense(10, name="b")
+
+    def call(self, x):
+        return self.head(self.b(self.a(x)))
+
+
+def test_models_with_a_call_of_their_own():
+    model = Blocks()
+    model(np.ones((1, 10)))
+    for found in densities(model, output_rate=0.1):
+        keys = [key.removeprefix(model.name) for key in found]
+        assert len(keys) == 3 and keys[2].replace("#2", "") == keys[1]
+        # The head cannot be told: the rate is that of the layer set last.
+        assert list(found.values()) == [0.5, 0.5, 0.9]
 
 
 def test_weights_are_rewound_bit_by_bit_and_zeros_stay():

@@ -130,6 +130,25 @@ def test_dead_units_are_counted():
     assert "units without input: 1" in str(done)
 
 
+def test_inputs_of_a_depthwise_kernel_are_channels():
+    model = keras.Sequential(
+        [
+            keras.Input((4, 4, 2)),
+            layers.DepthwiseConv2D(2, depth_multiplier=2, name="dw"),
+            layers.Flatten(),
+        ]
+    )
+    kernel = np.ones((2, 2, 2, 2))
+    kernel[0, 0] = 0.001  # of the window
+    kernel[..., 1, :] = 0.001  # channel 1, of which 2 outputs are made
+    kernel[..., 0, 1] = 0.001  # one of the outputs of channel 0
+    model.get_layer("dw").kernel.assign(kernel)
+    x = np.ones((4, 4, 4, 2))
+    fit = {"x": x, "y": np.ones((4, 36)), "epochs": 0, "verbose": 0}
+    done = run(model, fit=fit, q=0.1)
+    assert list(done.rounds[1].dead.values()) == [(3, 1)]
+
+
 def test_a_killed_run_goes_on(tmp_path):
     def go(path, rounds):
         keras.utils.set_random_seed(1)

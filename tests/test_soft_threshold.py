@@ -35,6 +35,20 @@ def test_values_and_gradients_by_hand():
     assert float(dlearned) == pytest.approx((2 - 7) * 0.25 * 2)
 
 
+def test_layers_of_double_precision():
+    layer = keras.layers.Dense(1, dtype="float64", use_bias=False)
+    model = keras.Sequential([keras.Input((3,), dtype="float64"), layer])
+    ks.sparsify(model, ks.SoftThreshold(initial=0.0), verbose=False)
+    layer.kernel.assign([[-1.0], [0.25], [2.0]])
+    value = model.predict(np.eye(3), verbose=0)
+    assert value.dtype == "float64"
+    assert value.ravel().tolist() == [-0.5, 0, 1.5]
+    model.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=True)
+    model.fit(np.eye(3), np.zeros((3, 1)), verbose=0)
+    [(_, _, made)] = ks.parametrized(model)
+    assert float(made.learned) > 0
+
+
 def test_penalty_by_hand():
     made = soft((4,), decay=0.1, initial=-3.0, rate=2.0)
     assert float(made.penalty(None)) == pytest.approx(0.05 * 9)
