@@ -13,7 +13,7 @@ TARGETS = [0.9, 0.95, 0.98, 0.99]
 
 def plot(rows, path):
     """Accuracy against sparsity, a panel for each net."""
-    nets = [net for net in NETS if any(row["net"] == net for row in rows)]
+    nets = [net for net in EPOCHS if any(row["net"] == net for row in rows)]
     figure, panels = plt.subplots(
         1, len(nets), squeeze=False, figsize=(7 * len(nets), 5)
     )
@@ -41,7 +41,8 @@ def plot(rows, path):
                 )
         axes.set_xticks(range(len(TARGETS)), [f"{t:.0%}" for t in TARGETS])
         axes.set(title=net, xlabel="sparsity", ylabel="test accuracy, %")
-        axes.set_ylim(bottom=95)
+        if net in NETS:
+            axes.set_ylim(bottom=95)
         axes.legend(fontsize=8)
     figure.tight_layout()
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -4,9 +4,9 @@
     python benchmarks/accuracy_vs_sparsity.py --table
     python benchmarks/accuracy_vs_sparsity.py --plot accuracy.png
 
-One recipe for all, that of `recipes.py`. `tfmot` is tensorflow-model-
-optimization on tf_keras, uniform. Runs that are recorded already are not
-repeated.
+One recipe for all, that of `recipes.py`: LeNets on MNIST, a ResNet on
+CIFAR-10. `tfmot` is tensorflow-model-optimization on tf_keras, uniform. Runs
+that are recorded already are not repeated.
 """
 
 from __future__ import annotations
@@ -18,10 +18,20 @@ import statistics
 import time
 
 from accuracy_plot import plot
-from recipes import BATCH, EPOCHS, NETS, compile_for, record, recorded, spread
+from recipes import (
+    BATCH,
+    EPOCHS,
+    NETS,
+    compile_for,
+    record,
+    recorded,
+    resnet20,
+    spread,
+)
 from sparse_methods import METHODS
 
 BENCHMARK = "accuracy_vs_sparsity"
+ALL_NETS = {**NETS, "resnet20": resnet20}
 
 
 def _under_tfmot(net, sparsity, steps):
@@ -32,25 +42,25 @@ def _under_tfmot(net, sparsity, steps):
 
     begin, end = int(0.1 * steps), int(0.6 * steps)
     schedule = tfmot.PolynomialDecay(0.0, sparsity, begin, end, frequency=100)
-    model = tfmot.prune_low_magnitude(NETS[net](tf_keras), schedule)
+    model = tfmot.prune_low_magnitude(ALL_NETS[net](tf_keras), schedule)
 
     def finish():
         import keras
 
-        plain = NETS[net](keras)
+        plain = ALL_NETS[net](keras)
         plain.set_weights(tfmot.strip_pruning(model).get_weights())
         return plain
 
     return tf_keras, model, [tfmot.UpdatePruningStep()], finish
 
 
-def _under_keras_sparse(net, method, sparsity, steps):
+def _under_keras_sparse(net, method, sparsity, steps, train):
     import keras
 
     import keras_sparse as ks
 
-    model = NETS[net](keras)
-    callbacks = METHODS[method](ks, model, sparsity, steps)
+    model = ALL_NETS[net](keras)
+    callbacks = METHODS[method](ks, model, sparsity, steps, train)
     finish = (lambda: model) if method == "dense" else lambda: ks.strip(model)
     return keras, model, callbacks, finish
 
@@ -61,14 +71,14 @@ def train(net, method, sparsity, seed, epochs):
 
     from keras_sparse import datasets
 
-    data = datasets.load("mnist")
+    data = datasets.load("mnist" if net in NETS else "cifar10")
     keras.utils.set_random_seed(seed)
     steps = epochs * -(-len(data.train.x) // BATCH)
     if method == "tfmot":
         library, model, callbacks, finish = _under_tfmot(net, sparsity, steps)
     else:
         library, model, callbacks, finish = _under_keras_sparse(
-            net, method, sparsity, steps
+            net, method, sparsity, steps, data.train
         )
     compile_for(library, model, steps)
     start = time.perf_counter()
@@ -149,7 +159,7 @@ def missing(options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--net", choices=NETS, default="lenet300")
+    parser.add_argument("--net", choices=ALL_NETS, default="lenet300")
     parser.add_argument("--methods", nargs="+", default=[*METHODS, "tfmot"])
     parser.add_argument(
         "--sparsities", nargs="+", type=float, default=[0.9, 0.95, 0.98, 0.99]

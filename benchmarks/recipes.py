@@ -23,7 +23,7 @@ RESULTS = pathlib.Path(
     or pathlib.Path(__file__).parent / "results"
 )
 BATCH = 128
-EPOCHS = {"lenet300": 20, "lenet5": 8}
+EPOCHS = {"lenet300": 20, "lenet5": 8, "resnet20": 8}
 
 
 def lenet300(keras):
@@ -57,6 +57,30 @@ def lenet5(keras):
     )
 
 
+def resnet20(keras):
+    """ResNet-20 of widths 16, 32, 64 with pre-activation, on CIFAR-10."""
+    layers = keras.layers
+    x = inputs = keras.Input((32, 32, 3))
+    x = layers.Conv2D(16, 3, padding="same", use_bias=False)(x)
+    for width, stride in ((16, 1), (32, 2), (64, 2)):
+        for block in range(3):
+            strides = stride if block == 0 else 1
+            y = layers.ReLU()(layers.BatchNormalization()(x))
+            shortcut = x
+            if strides == 2:
+                shortcut = layers.Conv2D(width, 1, strides, use_bias=False)(y)
+            y = layers.Conv2D(
+                width, 3, strides, padding="same", use_bias=False
+            )(y)
+            y = layers.ReLU()(layers.BatchNormalization()(y))
+            y = layers.Conv2D(width, 3, padding="same", use_bias=False)(y)
+            x = layers.Add()([shortcut, y])
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(10)(x))
+
+
+# Those for MNIST.
 NETS = {"lenet300": lenet300, "lenet5": lenet5}
 
 

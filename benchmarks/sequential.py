@@ -16,7 +16,7 @@ import itertools
 import statistics
 import time
 
-from recipes import record, recorded, spread
+from recipes import record, recorded, resnet20, spread
 
 BENCHMARK = "sequential"
 BATCH = {"mlp26": 64, "resnet20": 128}
@@ -40,29 +40,6 @@ def plain26(keras):
     layers = keras.layers
     stack = [layers.Dense(48, activation="relu") for _ in range(25)]
     return keras.Sequential([keras.Input((64,)), *stack, layers.Dense(10)])
-
-
-def resnet20(keras):
-    """ResNet-20 of widths 16, 32, 64 with pre-activation, on CIFAR-10."""
-    layers = keras.layers
-    x = inputs = keras.Input((32, 32, 3))
-    x = layers.Conv2D(16, 3, padding="same", use_bias=False)(x)
-    for width, stride in ((16, 1), (32, 2), (64, 2)):
-        for block in range(3):
-            strides = stride if block == 0 else 1
-            y = layers.ReLU()(layers.BatchNormalization()(x))
-            shortcut = x
-            if strides == 2:
-                shortcut = layers.Conv2D(width, 1, strides, use_bias=False)(y)
-            y = layers.Conv2D(
-                width, 3, strides, padding="same", use_bias=False
-            )(y)
-            y = layers.ReLU()(layers.BatchNormalization()(y))
-            y = layers.Conv2D(width, 3, padding="same", use_bias=False)(y)
-            x = layers.Add()([shortcut, y])
-    x = layers.ReLU()(layers.BatchNormalization()(x))
-    x = layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, layers.Dense(10)(x))
 
 
 NETS = {"mlp26": mlp26, "plain26": plain26, "resnet20": resnet20}

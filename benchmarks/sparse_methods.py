@@ -9,7 +9,7 @@ from recipes import BATCH
 
 
 def _gradual(allocation):
-    def prepare(ks, model, sparsity, steps):
+    def prepare(ks, model, sparsity, steps, train):
         ks.sparsify(model, ks.Mask(), verbose=False)
         schedule = ks.schedules.Polynomial(
             sparsity, int(0.1 * steps), int(0.6 * steps)
@@ -21,7 +21,7 @@ def _gradual(allocation):
 
 
 def _feather(allocation):
-    def prepare(ks, model, sparsity, steps):
+    def prepare(ks, model, sparsity, steps, train):
         ks.sparsify(model, ks.Feather(), verbose=False)
         schedule = ks.schedules.Polynomial(sparsity, 0, steps // 2)
         allocate = getattr(ks.allocations, allocation)
@@ -31,7 +31,7 @@ def _feather(allocation):
 
 
 def _learned(law):
-    def prepare(ks, model, sparsity, steps):
+    def prepare(ks, model, sparsity, steps, train):
         learned = ks.LearnedThreshold(law, budget=sparsity)
         ks.sparsify(model, learned, verbose=False)
         return [ks.callbacks.Budget(end=steps // 2)]
@@ -39,12 +39,9 @@ def _learned(law):
     return prepare
 
 
-def _rigl(ks, model, sparsity, steps):
+def _rigl(ks, model, sparsity, steps, train):
     import numpy as np
 
-    from keras_sparse import datasets
-
-    train = datasets.load("mnist").train
     rng = np.random.default_rng(0)
 
     def batch():
@@ -65,20 +62,20 @@ DECAYS = {0.9: 3e-2, 0.95: 6e-2, 0.98: 2e-1, 0.99: 4e-1}
 PRICES = {0.9: 8e-6, 0.95: 1.5e-5, 0.98: 4e-5, 0.99: 8e-5}
 
 
-def _soft(ks, model, sparsity, steps):
+def _soft(ks, model, sparsity, steps, train):
     made = ks.SoftThreshold(DECAYS[sparsity], initial=-5.0, rate=5.0)
     ks.sparsify(model, made, verbose=False)
     return []
 
 
-def _gate(ks, model, sparsity, steps):
+def _gate(ks, model, sparsity, steps, train):
     price = PRICES[sparsity]
     ks.sparsify(model, ks.WeightGate(price, price / 10), verbose=False)
     return []
 
 
 METHODS = {
-    "dense": lambda ks, model, sparsity, steps: [],
+    "dense": lambda ks, model, sparsity, steps, train: [],
     "gradual uniform": _gradual("uniform"),
     "gradual erk": _gradual("erdos_renyi"),
     "gradual global": _gradual("global_"),
