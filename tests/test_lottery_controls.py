@@ -109,6 +109,23 @@ def test_own_initializers_that_cannot_be_made_anew_are_called():
     assert (drawn[0] == 7).all() and (drawn[2] == 5).all()
 
 
+class Mine(keras.initializers.RandomNormal):
+    def __init__(self, scale):
+        super().__init__(stddev=scale)
+
+
+def test_a_random_initializer_that_cannot_be_seeded_anew():
+    noted, model = [], net()
+    model.layers[0].kernel_initializer = Mine(2.0)
+    with pytest.raises(ValueError, match="Mine.*get_config"):
+        search(
+            model,
+            controls=["reinitialized"],
+            callbacks=lambda: [Note(noted)],
+        )
+    assert not noted
+
+
 def test_an_initializer_that_fails_does_so_before_any_training():
     def broken(shape, dtype=None):
         raise ArithmeticError

@@ -139,7 +139,7 @@ def test_inputs_of_a_depthwise_kernel_are_channels():
         ]
     )
     kernel = np.ones((2, 2, 2, 2))
-    kernel[0, 0] = 0.001  # of the window
+    kernel[0] = 0.001  # two of the window's four
     kernel[..., 1, :] = 0.001  # channel 1, of which 2 outputs are made
     kernel[..., 0, 1] = 0.001  # one of the outputs of channel 0
     model.get_layer("dw").kernel.assign(kernel)

@@ -133,7 +133,7 @@ def find_ticket(
         ValueError: If the model is sparse already or all frozen, an argument
             is not one of the above, weights have diverged, or the checkpoint
             is another search's or has more rounds. The model's weights are
-            then as they were; its optimizer may be another.
+            then as they were; its optimizer may be a fresh one.
 
     Reference:
         [Frankle and Carbin, 2019](https://arxiv.org/abs/1803.03635);

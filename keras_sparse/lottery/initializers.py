@@ -79,10 +79,21 @@ def draw_weights(
                 _tell_axes(config, slot, len(raw.shape))
             if "seed" in config:
                 config["seed"] = derive_seed(seed, index)
-                law = type(law).from_config(config)
+                law = _made_from(config, type(law))
         value: Any = law(tuple(raw.shape), dtype="float32")
         drawn[index] = _surgery.to_numpy(value).copy()
     return drawn
+
+
+def _made_from(config: dict[str, Any], kind: Any) -> Callable[..., Any]:
+    try:
+        return kind.from_config(config)
+    except TypeError as error:
+        raise ValueError(
+            "Expected initializers that their configs make anew. Received "
+            f"{kind.__name__}: {error}. Give it a `get_config` that holds the "
+            "arguments of its constructor, or pass `initializer`."
+        ) from error
 
 
 def draw_afresh(

@@ -83,7 +83,8 @@ class Ticket:
                 the new one is complete.
 
         Raises:
-            ValueError: If the path has another ending.
+            ValueError: If the path has another ending, or the provenance
+                holds more than numbers and text.
             OSError: If it cannot be written to.
         """
         write_archive(

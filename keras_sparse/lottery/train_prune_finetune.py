@@ -115,7 +115,7 @@ def train_prune_finetune(
         ValueError: If both `rate` and `q` are given, one is out of range or
             names no weight, the model is sparse already or all frozen, or the
             checkpoint is another run's or has more rounds. The model's
-            weights are then as they were; its optimizer may be another.
+            weights are then as they were; its optimizer may be a fresh one.
 
     Reference:
         [Han et al., 2015](https://arxiv.org/abs/1506.02626), section 3.
