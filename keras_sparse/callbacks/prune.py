@@ -108,7 +108,7 @@ class Prune(keras.callbacks.Callback):
         self.data = data
         self._weights: dict[str, MaskedWeight] = {}
         self._seen: int | None = None
-        self._set = 0.0  # the sparsity that was last asked for
+        self._asked = 0.0  # the sparsity that was last asked for
         self._told = -1  # the last step that `update` was given
         self._epoch_start = 0
         self._batches = 0  # of this epoch
@@ -163,7 +163,7 @@ class Prune(keras.callbacks.Callback):
     def on_train_end(self, logs: dict | None = None) -> None:
         step = self._finish()
         self._weights = {}
-        told = unfinished(self.schedule, step, self._set, self.every)
+        told = unfinished(self.schedule, step, self._asked, self.every)
         if told:
             warnings.warn(told, stacklevel=2)
         lost = lost_on_reload(self.model)
@@ -190,7 +190,7 @@ class Prune(keras.callbacks.Callback):
         if self._due(step, seen):
             sparsity = self._sparsity(step)
             if sparsity is not None:
-                self._set = sparsity
+                self._asked = sparsity
                 self._set_masks(sparsity)
 
     def _sparsity(self, step: int) -> float | None:
@@ -223,7 +223,7 @@ class Prune(keras.callbacks.Callback):
         sparsity = self._sparsity(last)
         if sparsity is None:
             return
-        self._set = sparsity
+        self._asked = sparsity
         if not self._is_at(sparsity):
             self._set_masks(sparsity)
 

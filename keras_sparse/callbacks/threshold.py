@@ -102,7 +102,7 @@ class Threshold(Prune):
         step = self._iterations()
         sparsity = self._sparsity(step)
         if sparsity is not None and step >= self.schedule.begin:
-            self._set = sparsity
+            self._asked = sparsity
             self._set_exactly(sparsity)
             self._part_ties()
         return step
