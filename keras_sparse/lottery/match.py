@@ -67,6 +67,6 @@ def match_weights(
         raise ValueError(
             "Expected weights of the ticket's shapes. Received "
             f"{'; '.join(different)}. Name the layers that are another's, "
-            "such as a new output layer, in `exclude`."
+            "such as a new output layer, in `exclude` of `apply`."
         )
     return taken
