@@ -7,7 +7,7 @@ from keras import layers, ops
 
 from keras_sparse import lottery
 from keras_sparse.lottery.initializers import draw_weights
-from keras_sparse.lottery.masked_model import find_weights
+from keras_sparse.lottery.masks.masked_model import find_weights
 from tests.ticket_search import Note, net, search
 
 

@@ -8,7 +8,7 @@ from keras import layers
 import keras_sparse as ks
 from keras_sparse import lottery
 from keras_sparse.lottery.initializers import draw_weights
-from keras_sparse.lottery.masked_model import find_weights
+from keras_sparse.lottery.masks.masked_model import find_weights
 
 X = np.random.default_rng(0).normal(size=(40, 10)).astype("float32")
 Y = X[:, :2]

@@ -7,7 +7,7 @@ from keras import layers
 
 import keras_sparse as ks
 from keras_sparse import lottery
-from keras_sparse.lottery.next_masks import by_global_rate, by_rate
+from keras_sparse.lottery.masks.next_masks import by_global_rate, by_rate
 from keras_sparse.selection import zero_count
 from tests.ticket_search import compiling, data, fit, masks_of, net, search
 

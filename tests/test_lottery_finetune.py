@@ -7,7 +7,7 @@ from keras import layers
 
 import keras_sparse as ks
 from keras_sparse import lottery
-from keras_sparse.lottery.next_masks import by_deviation
+from keras_sparse.lottery.masks.next_masks import by_deviation
 
 X = np.ones((8, 4), "float32")
 

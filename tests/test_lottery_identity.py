@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from keras_sparse import lottery
-from keras_sparse.lottery.identity import describe_layers
+from keras_sparse.lottery.rounds.identity import describe_layers
 
 X = np.random.default_rng(0).normal(size=(16, 4)).astype("float32")
 COMPILE = {"optimizer": "sgd", "loss": "mse", "run_eagerly": True}

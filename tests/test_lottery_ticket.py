@@ -11,7 +11,7 @@ import keras_sparse as ks
 from keras_sparse import lottery
 from keras_sparse.lottery import Ticket
 from keras_sparse.lottery.initializers import draw_weights
-from keras_sparse.lottery.masked_model import find_weights
+from keras_sparse.lottery.masks.masked_model import find_weights
 
 
 def net(classes=2, name=None, filters=3):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from keras_sparse.lottery.initializers import Initializer, draw_afresh
 from keras_sparse.lottery.match import match_weights
-from keras_sparse.lottery.seeds import derive_seed
+from keras_sparse.lottery.rounds.seeds import derive_seed
 from keras_sparse.lottery.ticket import Ticket
 
 

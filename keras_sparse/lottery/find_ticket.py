@@ -10,7 +10,22 @@ import keras
 
 from keras_sparse._compiling import Compiler, compiler, without_names
 from keras_sparse._traversal import Filter
-from keras_sparse.lottery.arguments import (
+from keras_sparse.lottery.initializers import (
+    Initializer,
+    draw_weights,
+    get_initializer,
+)
+from keras_sparse.lottery.masks.masked_model import (
+    MaskedModel,
+    find_weights,
+    masked_model,
+)
+from keras_sparse.lottery.masks.next_masks import (
+    by_global_rate,
+    by_path,
+    by_rate,
+)
+from keras_sparse.lottery.rounds.arguments import (
     check_callbacks,
     check_choice,
     check_control_rounds,
@@ -20,22 +35,14 @@ from keras_sparse.lottery.arguments import (
     check_fit,
     check_rounds,
 )
-from keras_sparse.lottery.control_trainings import CONTROLS, train_controls
-from keras_sparse.lottery.identity import describe_layers
-from keras_sparse.lottery.initializers import (
-    Initializer,
-    draw_weights,
-    get_initializer,
-)
-from keras_sparse.lottery.masked_model import (
-    MaskedModel,
-    find_weights,
-    masked_model,
-)
-from keras_sparse.lottery.next_masks import by_global_rate, by_path, by_rate
-from keras_sparse.lottery.rounds import run_rounds
+from keras_sparse.lottery.rounds.identity import describe_layers
+from keras_sparse.lottery.rounds.run_rounds import run_rounds
 from keras_sparse.lottery.ticket_search import TicketSearch
-from keras_sparse.lottery.trainer import Callbacks, Fit, Trainer
+from keras_sparse.lottery.trainings.control_trainings import (
+    CONTROLS,
+    train_controls,
+)
+from keras_sparse.lottery.trainings.trainer import Callbacks, Fit, Trainer
 from keras_sparse.selection import check_sparsity
 
 

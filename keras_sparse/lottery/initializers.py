@@ -14,8 +14,8 @@ from keras_sparse.initializers import (
     SignedGlorotConstant,
     SignedKaimingConstant,
 )
-from keras_sparse.lottery.masked_model import find_weights
-from keras_sparse.lottery.seeds import derive_seed
+from keras_sparse.lottery.masks.masked_model import find_weights
+from keras_sparse.lottery.rounds.seeds import derive_seed
 
 
 def _scaled(scale: float, mode: str, law: str) -> Callable[[], Any]:

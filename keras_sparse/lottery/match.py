@@ -8,7 +8,7 @@ import keras
 from numpy.typing import NDArray
 
 from keras_sparse._traversal import Filter, choose, walk
-from keras_sparse.lottery.masked_model import check_plain
+from keras_sparse.lottery.masks.masked_model import check_plain
 
 
 def match_weights(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from keras_sparse.lottery.round import Round
-from keras_sparse.lottery.training import Training
+from keras_sparse.lottery.rounds.round import Round
+from keras_sparse.lottery.trainings.training import Training
 
 _LABELS = {
     "ticket": "ticket",

@@ -16,13 +16,13 @@ from keras_sparse.lottery.archive import (
     read_archive,
     write_archive,
 )
-from keras_sparse.lottery.masked_model import (
+from keras_sparse.lottery.masks.masked_model import (
     find_masked,
     find_weights,
     under_masks,
 )
+from keras_sparse.lottery.masks.paths import unique
 from keras_sparse.lottery.match import match_weights
-from keras_sparse.lottery.paths import unique
 from keras_sparse.parametrizations.mask import Mask
 from keras_sparse.sparsify import sparsify
 

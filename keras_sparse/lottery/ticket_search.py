@@ -8,8 +8,8 @@ from typing import Any
 
 import keras
 
-from keras_sparse.lottery.round import Round
-from keras_sparse.lottery.state import State
+from keras_sparse.lottery.rounds.round import Round
+from keras_sparse.lottery.rounds.state import State
 from keras_sparse.lottery.ticket import Ticket
 
 

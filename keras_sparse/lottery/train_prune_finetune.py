@@ -11,24 +11,24 @@ import keras
 
 from keras_sparse._compiling import Compiler, compiler
 from keras_sparse._traversal import Filter
-from keras_sparse.lottery.arguments import (
+from keras_sparse.lottery.masks.masked_model import Masked, masked_model
+from keras_sparse.lottery.masks.next_masks import (
+    NextMasks,
+    by_deviation,
+    by_path,
+    by_rate,
+)
+from keras_sparse.lottery.rounds.arguments import (
     check_arguments,
     check_callbacks,
     check_count,
     check_fit,
     check_rounds,
 )
-from keras_sparse.lottery.identity import describe_layers
-from keras_sparse.lottery.masked_model import Masked, masked_model
-from keras_sparse.lottery.next_masks import (
-    NextMasks,
-    by_deviation,
-    by_path,
-    by_rate,
-)
-from keras_sparse.lottery.round import Round
-from keras_sparse.lottery.rounds import run_rounds
-from keras_sparse.lottery.trainer import (
+from keras_sparse.lottery.rounds.identity import describe_layers
+from keras_sparse.lottery.rounds.round import Round
+from keras_sparse.lottery.rounds.run_rounds import run_rounds
+from keras_sparse.lottery.trainings.trainer import (
     Callbacks,
     Fit,
     Trainer,

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_sparse import _surgery
 from keras_sparse._compiling import Compiler, without_names
-from keras_sparse.lottery.compile_config import describe_compiling
+from keras_sparse.lottery.trainings.compile_config import describe_compiling
 from keras_sparse.parametrizations.parametrization import Parametrization
 from keras_sparse.sequential.blocks import Block
 

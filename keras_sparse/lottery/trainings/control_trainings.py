@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from keras_sparse.lottery.controls import permute_masks
 from keras_sparse.lottery.initializers import Initializer, draw_afresh
-from keras_sparse.lottery.masked_model import MaskedModel
-from keras_sparse.lottery.rounds import Controls
-from keras_sparse.lottery.seeds import derive_seed
-from keras_sparse.lottery.state import State
-from keras_sparse.lottery.trainer import Trainer
-from keras_sparse.lottery.training import Training
+from keras_sparse.lottery.masks.masked_model import MaskedModel
+from keras_sparse.lottery.rounds.run_rounds import Controls
+from keras_sparse.lottery.rounds.seeds import derive_seed
+from keras_sparse.lottery.rounds.state import State
+from keras_sparse.lottery.trainings.trainer import Trainer
+from keras_sparse.lottery.trainings.training import Training
 
 CONTROLS = ("reinitialized", "random_mask")
 

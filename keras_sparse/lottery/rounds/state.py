@@ -10,10 +10,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from keras_sparse.lottery.archive import read_archive, write_archive
-from keras_sparse.lottery.masked_model import Masked
-from keras_sparse.lottery.next_masks import Masks
-from keras_sparse.lottery.round import Round, describe_round
-from keras_sparse.lottery.training import Training
+from keras_sparse.lottery.masks.masked_model import Masked
+from keras_sparse.lottery.masks.next_masks import Masks
+from keras_sparse.lottery.rounds.round import Round, describe_round
+from keras_sparse.lottery.trainings.training import Training
 
 # A training for each round, and its controls.
 Trainings = list[tuple[Training, dict[str, Training]]]

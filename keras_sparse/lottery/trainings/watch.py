@@ -8,8 +8,8 @@ import keras
 from numpy.typing import NDArray
 
 from keras_sparse import _surgery
-from keras_sparse.lottery.logs import Logs, plain
-from keras_sparse.lottery.masked_model import MaskedModel
+from keras_sparse.lottery.masks.masked_model import MaskedModel
+from keras_sparse.lottery.trainings.logs import Logs, plain
 
 
 class Watch(keras.callbacks.Callback):

@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 
 from keras_sparse._compiling import Compiler, without_names
 from keras_sparse.callbacks.seed_each_epoch import SeedEachEpoch
-from keras_sparse.lottery.arguments import (
+from keras_sparse.lottery.masks.masked_model import MaskedModel
+from keras_sparse.lottery.rounds.arguments import (
     check_arguments,
     check_callbacks,
     check_fit,
     made_callbacks,
 )
-from keras_sparse.lottery.compile_config import describe_compiling
-from keras_sparse.lottery.identity import describe_data
-from keras_sparse.lottery.learning_rate import adjust_learning_rate
-from keras_sparse.lottery.logs import Logs, plain
-from keras_sparse.lottery.masked_model import MaskedModel
-from keras_sparse.lottery.seeds import derive_seed
-from keras_sparse.lottery.training import Training
-from keras_sparse.lottery.watch import Watch, check_snapshot
+from keras_sparse.lottery.rounds.identity import describe_data
+from keras_sparse.lottery.rounds.seeds import derive_seed
+from keras_sparse.lottery.trainings.compile_config import describe_compiling
+from keras_sparse.lottery.trainings.learning_rate import adjust_learning_rate
+from keras_sparse.lottery.trainings.logs import Logs, plain
+from keras_sparse.lottery.trainings.training import Training
+from keras_sparse.lottery.trainings.watch import Watch, check_snapshot
 
 Fit = Mapping[str, Any] | Callable[[], Mapping[str, Any]]
 Callbacks = Callable[[], Sequence[keras.callbacks.Callback]]

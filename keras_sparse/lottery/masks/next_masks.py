@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_sparse import allocations
-from keras_sparse.lottery.masked_model import Masked
+from keras_sparse.lottery.masks.masked_model import Masked
 from keras_sparse.selection import check_no_nan, smallest_mask, zero_count
 
 Masks = dict[int, NDArray]

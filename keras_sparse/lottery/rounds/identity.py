@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_sparse import _surgery
-from keras_sparse.lottery.compile_config import without_code
+from keras_sparse.lottery.trainings.compile_config import without_code
 
 # Where the config of a graph names its layers.
 _REFERENCES = ("keras_history", "input_layers", "output_layers")

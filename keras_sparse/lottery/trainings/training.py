@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from keras_sparse.lottery.logs import Logs
+from keras_sparse.lottery.trainings.logs import Logs
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,8 +21,8 @@ from keras_sparse._traversal import (
     walk,
 )
 from keras_sparse.adapters import Slot
-from keras_sparse.lottery.output_layers import output_layers
-from keras_sparse.lottery.paths import unique
+from keras_sparse.lottery.masks.output_layers import output_layers
+from keras_sparse.lottery.masks.paths import unique
 from keras_sparse.parametrizations.mask import Mask
 from keras_sparse.sparsify import parametrized, sparsify, strip
 

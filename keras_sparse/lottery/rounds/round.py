@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from numpy.typing import NDArray
 
-from keras_sparse.lottery.dead_units import DeadUnits, count_dead_units
-from keras_sparse.lottery.logs import told
-from keras_sparse.lottery.masked_model import Masked
-from keras_sparse.lottery.training import Training
+from keras_sparse.lottery.masks.dead_units import DeadUnits, count_dead_units
+from keras_sparse.lottery.masks.masked_model import Masked
+from keras_sparse.lottery.trainings.logs import told
+from keras_sparse.lottery.trainings.training import Training
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_sparse.lottery.masked_model import Masked
+from keras_sparse.lottery.masks.masked_model import Masked
 
 
 class DeadUnits(NamedTuple):

@@ -10,12 +10,12 @@ import numpy as np
 
 from keras_sparse import _surgery
 from keras_sparse.lottery.archive import check_archive_path
-from keras_sparse.lottery.masked_model import MaskedModel
-from keras_sparse.lottery.next_masks import NextMasks, masks_of_ones
-from keras_sparse.lottery.round import describe_round
-from keras_sparse.lottery.state import State, restore_state, save_state
-from keras_sparse.lottery.trainer import Trainer
-from keras_sparse.lottery.training import Training
+from keras_sparse.lottery.masks.masked_model import MaskedModel
+from keras_sparse.lottery.masks.next_masks import NextMasks, masks_of_ones
+from keras_sparse.lottery.rounds.round import describe_round
+from keras_sparse.lottery.rounds.state import State, restore_state, save_state
+from keras_sparse.lottery.trainings.trainer import Trainer
+from keras_sparse.lottery.trainings.training import Training
 
 Controls = Callable[[State, int, int], dict[str, Training]]
 

@@ -1,0 +1,1 @@
+"""Rounds of a search, and what is kept of them."""
