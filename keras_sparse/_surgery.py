@@ -225,13 +225,9 @@ def learning_rate(optimizer: keras.optimizers.Optimizer) -> Any:
 def exempts_weights(optimizer: Any) -> bool:
     """Whether its weight decay leaves some out, which no config tells."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    return bool(
-        getattr(optimizer, "weight_decay", None)
-        and (
-            getattr(optimizer, "_exclude_from_weight_decay", None)
-            or getattr(optimizer, "_exclude_from_weight_decay_pattern", None)
-        )
-    )
+    lists = ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
+    exempt = any(getattr(optimizer, name, None) for name in lists)
+    return exempt and bool(getattr(optimizer, "weight_decay", None))
 
 
 def optimizer_slots(
@@ -249,16 +245,14 @@ def optimizer_slots(
     positions = [i for i, v in enumerate(trainable) if v is variable]
     if not positions:
         return []
-    slots = []
-    for attribute in vars(optimizer).values():
-        if attribute is trainable or not isinstance(attribute, list):
-            continue
-        if len(attribute) != len(trainable):
-            continue
-        slot = attribute[positions[0]]
-        if isinstance(slot, keras.Variable) and slot.shape == variable.shape:
-            slots.append(slot)
-    return slots
+    slots = [
+        each[positions[0]]
+        for each in vars(optimizer).values()
+        if isinstance(each, list) and each is not trainable
+        if len(each) == len(trainable)
+    ]
+    variables = [each for each in slots if isinstance(each, keras.Variable)]
+    return [each for each in variables if each.shape == variable.shape]
 
 
 def seed_generators(
