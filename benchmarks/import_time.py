@@ -32,12 +32,16 @@ def seconds():
 
 def table(rows):
     """The last row."""
-    row = rows[-1]
-    return (
-        "| processes | median s | fastest s | slowest s |\n|---|---|---|---|\n"
+    lines = [
+        "| processes | median s | fastest s | slowest s |",
+        "|---|---|---|---|",
+    ]
+    lines += [
         f"| {row['processes']} | {row['median']:.3f} | {row['fastest']:.3f} "
         f"| {row['slowest']:.3f} |"
-    )
+        for row in rows[-1:]
+    ]
+    return "\n".join(lines)
 
 
 def main():

@@ -58,8 +58,8 @@ def _rigl(ks, model, sparsity, steps, train):
 
 # These two have no sparsity to ask for: a penalty chooses it, and their rows
 # are to be read at the sparsity that they reached.
-DECAYS = {0.9: 3e-2, 0.95: 6e-2, 0.98: 2e-1, 0.99: 4e-1}
-PRICES = {0.9: 8e-6, 0.95: 1.5e-5, 0.98: 4e-5, 0.99: 8e-5}
+DECAYS = {0.9: 0.045, 0.95: 0.105, 0.98: 0.5, 0.99: 1.2}
+PRICES = {0.9: 1.05e-5, 0.95: 1.8e-5, 0.98: 3.6e-5, 0.99: 7.5e-5}
 
 
 def _soft(ks, model, sparsity, steps, train):
