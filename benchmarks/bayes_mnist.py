@@ -155,9 +155,9 @@ def settings(options):
 def table(rows):
     """Mean and deviation over seeds, one line for each rule."""
     lines = [
-        "| net | prior | epochs | images | rule | error % | compression "
-        "| seeds |",
-        "|---|---|---|---|---|---|---|---|",
+        "| net | prior | KL weight | epochs | images | rule | error % "
+        "| compression | seeds |",
+        "|---" * 9 + "|",
     ]
     names = ("net", "prior", "epochs", "weight", "sampling", "rule")
 
@@ -170,11 +170,10 @@ def table(rows):
         errors = [row["error"] for row in rows_of]
         factors = [row["compression"] for row in rows_of if "sparsity" in row]
         compression = statistics.mean(factors) if factors else 1.0
-        net, prior, epochs, _, _, rule, images = group
+        net, prior, epochs, weight, _, rule, images = group
         lines.append(
-            f"| {net} | {prior} | {epochs} | {images:,} | {rule} | "
-            f"{spread(errors)} | "
-            f"{compression:.1f}x | {len(errors)} |"
+            f"| {net} | {prior} | {weight} | {epochs} | {images:,} | {rule} | "
+            f"{spread(errors)} | {compression:.1f}x | {len(errors)} |"
         )
     return "\n".join(lines)
 
