@@ -255,14 +255,19 @@ def table(rows):
         for row in rows:
             if row["net"] == net:
                 weights = " ".join(f"{weight:g}" for weight in row["weights"])
-                left = row["parameters"]
-                dense, small = (size / 1024 for size in row["gzip"])
+                units = row["units"]
+                left = row.get("parameters") or parameters(net, units)
+                file = latency = ""  # of the first trials
+                if "gzip" in row:
+                    dense, small = (size / 1024 for size in row["gzip"])
+                    file = f"{small:.0f} of {dense:.0f}"
+                    latency = f"{row['latency']:.2f}x"
                 lines.append(
                     f"| {net} | {row['method']} | {weights} | {row['rate']:g} "
                     f"| {row['epochs']} | {row['seed']} | {row['error']:.2f} "
-                    f"| {'-'.join(map(str, row['units']))} | "
-                    f"{left:,} ({whole / left:.1f}x) | {small:.0f} of "
-                    f"{dense:.0f} | {row['latency']:.2f}x | {row['seconds']} |"
+                    f"| {'-'.join(map(str, units))} | "
+                    f"{left:,} ({whole / left:.1f}x) | {file} | {latency} | "
+                    f"{row['seconds']} |"
                 )
     return "\n".join(lines)
 
