@@ -153,8 +153,9 @@ def _check_shape(array: NDArray, shape: tuple[int, ...], source: str) -> None:
 def _warn_beyond(pattern: Pattern, sparsity: float) -> None:
     highest = getattr(pattern, "highest", 1.0)
     if sparsity > highest + 1e-3:
+        # The same words at each step of a ramp, so that they are shown once.
         warnings.warn(
             f"{pattern!r} makes no more than {highest:.4g} of the weights "
-            f"zero, and {sparsity:.4g} is asked for: the rest stays.",
+            "zero, and more is asked for: the rest stays.",
             stacklevel=2,
         )
