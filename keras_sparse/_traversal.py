@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -104,3 +104,12 @@ def _test(rule: Any, argument: str) -> Callable[[keras.layers.Layer], bool]:
 def names(layers: Sequence[keras.layers.Layer]) -> str:
     """The paths of layers, for a message."""
     return ", ".join(layer.path or layer.name for layer in layers)
+
+
+def unused_path(path: str, taken: Container[str]) -> str:
+    """The path, with a number where others have it already."""
+    unused, count = path, 1
+    while unused in taken:
+        count += 1
+        unused = f"{path}#{count}"
+    return unused

@@ -18,7 +18,7 @@ from keras_sparse import (
 from keras_sparse._masks import Allocation, Pattern, Score, compute_masks
 from keras_sparse._signals import SIGNALS
 from keras_sparse._sparse_layer import Attached, attached
-from keras_sparse._traversal import Filter, choose, walk
+from keras_sparse._traversal import Filter, choose, unused_path, walk
 from keras_sparse.parametrizations.mask import Mask
 from keras_sparse.parametrizations.parametrization import Parametrization
 from keras_sparse.selection import check_sparsity
@@ -98,7 +98,7 @@ def parametrized_weights(
             parametrization = each.parametrization(layer)
             if isinstance(parametrization, kind):
                 path = f"{layer.path or layer.name}/{name}"
-                found[_unused(path, found)] = (each, parametrization)
+                found[unused_path(path, found)] = (each, parametrization)
     return found
 
 
@@ -263,11 +263,3 @@ def _slots(optimizer: Any, variable: keras.Variable) -> list[keras.Variable]:
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         return []
     return _surgery.optimizer_slots(optimizer, variable)
-
-
-def _unused(path: str, taken: Mapping[str, Any]) -> str:
-    unused, count = path, 1
-    while unused in taken:
-        count += 1
-        unused = f"{path}#{count}"
-    return unused

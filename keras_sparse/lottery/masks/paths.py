@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from keras_sparse._traversal import unused_path
+
 
 def unique(paths: Iterable[str]) -> list[str]:
     """The paths; a second one of the same name gets a number.
@@ -15,9 +17,5 @@ def unique(paths: Iterable[str]) -> list[str]:
     """
     found: dict[str, None] = {}
     for path in paths:
-        key, count = path, 1
-        while key in found:
-            count += 1
-            key = f"{path}#{count}"
-        found[key] = None
+        found[unused_path(path, found)] = None
     return list(found)
