@@ -30,6 +30,7 @@ NO_BENCHMARKS = {
     "run_all.py",
     "soak_training.py",
     "sparse_methods.py",
+    "structured_tables.py",
     "tables.py",
     "timing_tables.py",
 }

@@ -26,23 +26,12 @@ import time
 
 import numpy as np
 from recipes import BATCH, record, recorded
+from structured_tables import UNITS, table
 
 import keras_sparse as ks
 
 BENCHMARK = "structured_bayes"
-# Units at each gate before training.
-UNITS = {"lenet500": (784, 500, 300), "lenet5": (20, 50, 800, 500)}
 EPOCHS = {"lenet500": 15, "lenet5": 8}
-# Published: error in %, remaining units.
-PUBLISHED = {
-    "lenet500": {"SBP 2017": (1.55, (245, 160, 55))},
-    "lenet5": {
-        "SBP 2017": (0.86, (3, 18, 284, 283)),
-        "BC-GNJ 2017": (1.0, (8, 13, 88, 13)),
-        "BC-GHS 2017": (1.0, (5, 10, 76, 16)),
-        "L0-sep 2018": (1.0, (9, 18, 65, 25)),
-    },
-}
 
 
 def log_normal(weight, rate):
@@ -158,18 +147,6 @@ def remaining(net, units):
     return [int(each.sum()) for each in units]
 
 
-def parameters(net, units):
-    """Parameters, biases included, of a network of so many units."""
-    *widths, last = units
-    if net == "lenet500":
-        pixels, hidden = widths
-        body = (pixels + 1) * hidden + (hidden + 1) * last
-    else:
-        first, second, flat = widths
-        body = 26 * first + (25 * first + 1) * second + (flat + 1) * last
-    return body + (last + 1) * 10
-
-
 def removed(model, net):
     """The smaller plain model, and its file beside the whole network's."""
     import keras
@@ -234,42 +211,6 @@ def train(net, method, weights, rate, seed, epochs):
         "seconds": round(seconds, 1),
         **left,
     }
-
-
-def table(rows):
-    """One line for each run, and the published ones beside them."""
-    lines = [
-        "| net | method | weights | rate | epochs | seed | error % | units | "
-        "parameters | file, gzip KiB | latency | seconds |",
-        "|---" * 12 + "|",
-    ]
-    for net in UNITS:
-        whole = parameters(net, UNITS[net])
-        for name, (error, units) in PUBLISHED[net].items():
-            left = parameters(net, units)
-            lines.append(
-                f"| {net} | {name} | | | | | {error:.2f} | "
-                f"{'-'.join(map(str, units))} | "
-                f"{left:,} ({whole / left:.1f}x) | | | |"
-            )
-        for row in rows:
-            if row["net"] == net:
-                weights = " ".join(f"{weight:g}" for weight in row["weights"])
-                units = row["units"]
-                left = row.get("parameters") or parameters(net, units)
-                file = latency = ""  # of the first trials
-                if "gzip" in row:
-                    dense, small = (size / 1024 for size in row["gzip"])
-                    file = f"{small:.0f} of {dense:.0f}"
-                    latency = f"{row['latency']:.2f}x"
-                lines.append(
-                    f"| {net} | {row['method']} | {weights} | {row['rate']:g} "
-                    f"| {row['epochs']} | {row['seed']} | {row['error']:.2f} "
-                    f"| {'-'.join(map(str, units))} | "
-                    f"{left:,} ({whole / left:.1f}x) | {file} | {latency} | "
-                    f"{row['seconds']} |"
-                )
-    return "\n".join(lines)
 
 
 def main():
