@@ -11,6 +11,10 @@ flattened features and behind the dense layer of LeNet-5. Adam 1e-3 with cosine
 to 0, batch 128; the penalty rises linearly from 5% to 50% of the steps.
 `--weights` multiplies it, one factor for all gates or one for each.
 `--rate` is how many times faster than the network the gates learn.
+group_ard, normal_jeffreys and half_cauchy close groups by their noise: `--rate`
+is that of the variances and of what the priors learn, and the log alpha from
+which on a group is closed is chosen for each layer on 5,000 training images,
+which are held out of training.
 The closed units are then removed: error, parameters, file and latency are of
 the smaller plain network, the latter two beside the whole one's, float32, on
 one thread, in turns. Runs that are recorded already are not repeated.
@@ -25,6 +29,7 @@ import tempfile
 import time
 
 import numpy as np
+from noisy_groups import HELD_OUT, PRIORS, adam, close_groups
 from recipes import BATCH, record, recorded
 from structured_tables import UNITS, table
 
@@ -46,14 +51,15 @@ def hard_concrete(weight, rate, axis):
     return ks.HardConcrete(axis, weight=weight, rate=rate, drop_rate=0.5)
 
 
-def group_ard(weight, rate, axis):
-    prior = ks.priors.GroupARD(axis)  # `rate` is for gates only
-    return ks.Gaussian(prior, kl_weight=weight)
+def gaussian(prior):
+    """What makes a noisy kernel; its optimizer sees to the rate."""
+    return lambda weight, rate, axis: ks.Gaussian(prior(axis), kl_weight=weight)
 
 
 # Methods that are layers, and methods that are parametrizations of kernels.
 LAYERS = {"log_normal": log_normal, "bottleneck": bottleneck}
-KERNELS = {"hard_concrete": hard_concrete, "group_ard": group_ard}
+NOISE = {method: gaussian(prior) for method, prior in PRIORS.items()}
+KERNELS = {"hard_concrete": hard_concrete, **NOISE}
 METHODS = ("dense", *LAYERS, *KERNELS)
 # Where short trials closed units at a sensible error; a start, not an optimum.
 WEIGHTS = {
@@ -61,10 +67,14 @@ WEIGHTS = {
     ("lenet500", "bottleneck"): (1.0,),
     ("lenet500", "hard_concrete"): (0.1, 0.1, 1.0),
     ("lenet500", "group_ard"): (1.0,),
+    ("lenet500", "normal_jeffreys"): (1.0,),
+    ("lenet500", "half_cauchy"): (1.0,),
     ("lenet5", "log_normal"): (3.0,),
     ("lenet5", "bottleneck"): (1.0,),
     ("lenet5", "hard_concrete"): (10.0, 0.5, 0.1, 10.0),
     ("lenet5", "group_ard"): (1.0,),
+    ("lenet5", "normal_jeffreys"): (1.0,),
+    ("lenet5", "half_cauchy"): (1.0,),
 }
 
 
@@ -179,37 +189,42 @@ def train(net, method, weights, rate, seed, epochs):
     import keras_sparse.datasets
 
     data = keras_sparse.datasets.load("mnist")
+    held_out = min(HELD_OUT, len(data.train.x) // 10) * (method in NOISE)
+    x, y = data.train.x[held_out:], data.train.y[held_out:]
     keras.utils.set_random_seed(seed)
     model, open_units = gated(net, method, weights, rate)
-    steps = epochs * -(-len(data.train.x) // BATCH)
+    steps = epochs * -(-len(x) // BATCH)
+    schedule = keras.optimizers.schedules.CosineDecay(1e-3, steps)
     model.compile(
-        keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(1e-3, steps)
-        ),
+        adam(model, rate if method in NOISE else 1.0, schedule),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         steps_per_execution=20,
     )
-    size = len(data.train.x)
-    anneal = ks.callbacks.Anneal(train_size=size)
+    anneal = ks.callbacks.Anneal(train_size=len(x))
     start = time.perf_counter()
     model.fit(
-        data.train.x,
-        data.train.y,
+        x,
+        y,
         batch_size=BATCH,
         epochs=epochs,
         verbose=0,
         callbacks=[] if method == "dense" else [anneal],
     )
     seconds = time.perf_counter() - start
+    left = {}
+    if held_out:
+        held_out = data.train.x[:held_out], data.train.y[:held_out]
+        left["thresholds"] = close_groups(model, *held_out)
     units = remaining(net, open_units())
-    model, left = removed(model, net)
+    model, small = removed(model, net)
     _, accuracy = model.evaluate(data.test.x, data.test.y, 1000, verbose=0)
     return {
         "error": round(100 * (1 - accuracy), 3),
         "units": units,
         "seconds": round(seconds, 1),
         **left,
+        **small,
     }
 
 
