@@ -25,6 +25,7 @@ HERE = pathlib.Path(__file__).parent
 NO_BENCHMARKS = {
     "accuracy_plot.py",
     "compact_tables.py",
+    "noisy_groups.py",
     "quick.py",
     "recipes.py",
     "run_all.py",
@@ -58,13 +59,17 @@ QUICK = f"""
     sequential.py {TINY} --net plain26 --starts -8 --blocks 9 \
         --methods joint sequential
     1000 structured_bayes.py {TINY} --net lenet500 --method log_normal
+    1000 structured_bayes.py {TINY} --net lenet500 --method half_cauchy
     lottery_mnist.py --seeds 0 --steps 20 --every 10 --rounds 1
+    lottery_mnist.py --seeds 0 --steps 20 --every 10 --rounds 1 --controls \
+        --schedule cosine --rewind finetune
     lottery_transfer.py --width 2 --steps 20 --every 10 --rounds 1 \
         --compare 1 --settings classes
     1000 edge_popup.py {TINY} --keeps 0.5
     1000 compact_mnist.py merge {TINY}
     1000 compact_mnist.py tri_state {TINY}
     1000 compact_mnist.py sal {TINY}
+    1000 compact_mnist.py slimming {TINY}
     1000 one_shot.py --nets lenet300 --seeds 0
     1000 smallest_file.py --seeds 0 --dense-epochs 1 --epochs 1 \
         --tuning-epochs 1 --sparsities 0.9 --clusters 16 --limit 50
