@@ -13,7 +13,13 @@ from keras_sparse import _surgery, adapters
 from keras_sparse._sparse_layer import attached, final
 from keras_sparse._traversal import walk
 from keras_sparse.macs import uses
+from keras_sparse.parametrizations import Feather, Mask
 from keras_sparse.weight_table import Summary, WeightRow
+
+_SET_BY: dict[type, str] = {
+    Mask: "Prune(schedule)",
+    Feather: "Threshold(schedule)",
+}
 
 
 def summary(model: keras.layers.Layer | str | os.PathLike) -> Summary:
@@ -49,7 +55,7 @@ def summary(model: keras.layers.Layer | str | os.PathLike) -> Summary:
     rows = []
     for layer in walk(model):
         rows += _rows_of(layer)
-    return Summary(model.name, tuple(rows))
+    return Summary(model.name, tuple(rows), _still_dense(model))
 
 
 def model_macs(model: keras.layers.Layer) -> int | None:
@@ -91,6 +97,29 @@ def _rows_of(layer: keras.layers.Layer) -> list[WeightRow]:
     return rows + [
         _row(f"{_path(layer)}/{v.name}", layer, v, v, None) for v in others
     ]
+
+
+def _still_dense(model: keras.layers.Layer) -> str | None:
+    """What sets the zeros of weights that wait for them, if all do."""
+    waiting: set[type] = set()
+    for layer in walk(model):
+        for each in attached(layer).values():
+            kind = type(each.parametrization(layer))
+            if kind not in _SET_BY:
+                return None
+            value = final(each, each.parametrization(layer))
+            if not np.all(keras.ops.convert_to_numpy(value)):
+                return None
+            waiting.add(kind)
+    named = [kind for kind in _SET_BY if kind in waiting]
+    return (
+        " ".join(
+            f"{kind.__name__} has set no zero yet: in `fit` "
+            f"callbacks.{_SET_BY[kind]} does."
+            for kind in named
+        )
+        or None
+    )
 
 
 def _is_state(layer: keras.layers.Layer, variable: keras.Variable) -> bool:

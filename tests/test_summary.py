@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 import keras_sparse as ks
+from keras_sparse.weight_table import Summary, WeightRow
 
 
 def row(model, name):
@@ -99,3 +100,56 @@ def test_files(tmp_path):
 def test_unbuilt_model():
     with pytest.raises(ValueError, match="built"):
         ks.summary(keras.Sequential([layers.Dense(3)]))
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_the_table_of_a_file_fits_the_terminal(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    block = "net_0.35_96_1/block_{0}_depthwise"
+    joined = (
+        block + "_relu/Relu6;" + block + "_BN/mul_1;" + block + "/depthwise"
+    )
+    rows = [
+        WeightRow(
+            joined.format(i), "float32", (1, 3, 3, 336), 3024, 24, 10**8, 12096
+        )
+        for i in range(20)
+    ]
+    biases = [
+        WeightRow(f"arith.constant{i}", "float32", (336,), 336, 336, None, 1344)
+        for i in range(50)
+    ]
+    summary = Summary("net.tflite", (*biases, *rows))
+    lines = str(summary).splitlines()
+    assert max(map(len, lines)) <= columns
+    assert len(lines) < len(rows) + 8
+    assert sum(line.startswith("block_") for line in lines) == 20
+    assert any("50 biases etc." in line and "16,800" in line for line in lines)
+    assert f"{50 * 336 + 20 * 24:,} of {50 * 336 + 20 * 3024:,}" in lines[-1]
+    names = [row["name"] for row in summary.to_dict()["rows"]]
+    assert names == [row.name for row in summary.rows]
+
+
+def test_numbers_are_never_cut():
+    row = WeightRow("a" * 90, "x" * 40, (10**6,) * 4, 10**15, 0, 10**18, 10**16)
+    text = str(Summary("wide", (row,)))
+    for number in (10**15, 10**18, 10**16):
+        assert f"{number:,}" in text
+
+
+@pytest.mark.parametrize(
+    ("parametrization", "callback"),
+    [(ks.Mask(), "Prune"), (ks.Feather(), "Threshold")],
+)
+def test_weights_that_wait_for_a_callback_are_told(parametrization, callback):
+    model = keras.Sequential([keras.Input((10,)), layers.Dense(10)])
+    ks.sparsify(model, parametrization, verbose=False)
+    told = str(ks.summary(model)).splitlines()[-1]
+    assert f"callbacks.{callback}(schedule)" in told
+    ks.prune(ks.strip(model), 0.5)
+    assert ks.summary(model).note is None
+    ks.sparsify(model, ks.Mask(keep_zeros=True), verbose=False)
+    assert ks.summary(model).note is None
+    ks.strip(model)
+    ks.sparsify(model, ks.QuantizationAware(), verbose=False)
+    assert ks.summary(model).note is None
