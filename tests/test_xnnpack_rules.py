@@ -73,6 +73,46 @@ def test_files(tmp_path):
         assert "Computes sparse" in xnnpack_report(str(path)).verdict
 
 
+def wide_stem(x):
+    """Of 1024 entries and more, which dynamic files hold as int8."""
+    return layers.Conv2D(40, 3, strides=2)(layers.ZeroPadding2D(1)(x))
+
+
+def test_advice_for_int8_files_is_what_export_accepts(tmp_path):
+    path = tmp_path / "m.tflite"
+    x = np.random.default_rng(0).random((20, 16, 16, 3)).astype("float32")
+    model = mobile_net(stem=wide_stem)
+    for quantize in ("int8", "dynamic"):
+        export_tflite(model, path, quantize, x, tolerance=10)
+        report = xnnpack_report(path)
+        assert not report.ready
+        remedies = {each.remedy for each in report.layers if each.problem}
+        (remedy,) = remedies
+        assert 'quantize="dynamic" with sparse="fast"' in remedy
+        assert remedy in report.verdict
+    # The advice followed:
+    export_tflite(model, path, "dynamic", x, sparse="fast", tolerance=10)
+    assert xnnpack_report(path).engaged
+
+
+@pytest.mark.parametrize("quantize", ["int8", "dynamic"])
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        ({"body": lambda x: separable(x, 16, 1, 7)}, "7 x 7"),
+        ({"sparsity": 0.5}, "Prune further"),
+    ],
+)
+def test_what_int8_is_not_to_blame_for_comes_first(
+    net, message, quantize, tmp_path
+):
+    path = tmp_path / "m.tflite"
+    x = np.random.default_rng(0).random((20, 16, 16, 3)).astype("float32")
+    model = mobile_net(stem=wide_stem, **net)
+    export_tflite(model, path, quantize, x, tolerance=10)
+    assert message in xnnpack_report(path).verdict
+
+
 def test_a_pooled_head_has_to_be_dense():
     report = xnnpack_report(mobile_net(head=kept_head))
     assert report.hazard

@@ -31,7 +31,14 @@ _ELEMENTWISE = {
     "ABS",
     "SQUARE",
 }
+_MULTIPLYING = {"CONV_2D", "DEPTHWISE_CONV_2D"}
 _READY = "sparse_ready(model) does it."
+_IN_INT8 = "it computes in int8"
+IN_FLOATS = (
+    'quantize="dynamic" with sparse="fast" makes it compute in floats, once '
+    "nothing else is in the way."
+)
+"""What mends int8 arithmetic, in the words of `export_tflite`."""
 
 
 def is_pointwise(graph: FlatbufferGraph, operator: Any) -> bool:
@@ -69,12 +76,8 @@ def stem_problem(graph: FlatbufferGraph, operator: Any) -> Finding:
     kernel = indices(graph.tensors[weight].shape)
     options = operator.builtinOptions
     strides = options.strideH, options.strideW
-    if graph.tensors[source].type != _FLOAT:
-        return "it computes in int8", 'Export with quantize="dynamic".'
     if not graph.is_constant(graph.stored(weight)):
         return "its kernel is not a constant", "Use a plain Conv2D."
-    if is_hybrid(graph, weight):
-        return "its int8 kernel is multiplied in int8", 'Use sparse="fast".'
     if kernel[1:3] != [3, 3]:
         return (
             f"its kernel is {kernel[1]} x {kernel[2]}, not 3 x 3",
@@ -96,6 +99,8 @@ def stem_problem(graph: FlatbufferGraph, operator: Any) -> Finding:
             "its padding is not 1 on each side, set apart from it",
             'Put ZeroPadding2D(1) before it and padding="valid"; ' + _READY,
         )
+    if is_int8(graph, source) or is_int8(graph, weight):
+        return _IN_INT8, IN_FLOATS
     return None
 
 
@@ -109,9 +114,25 @@ def body_problem(
         operator: one that reads a tensor of the region.
         region: the tensors that XNNPACK would hold channels first.
     """
+    problem = _form_problem(graph, operator, region)
+    if problem:
+        return problem
     name = graph.name(operator)
-    if any(graph.tensors[i].type != _FLOAT for i in operator.outputs):
-        return "it does not compute in floats", 'Use sparse="fast".'
+    multiplied = name in _MULTIPLYING and is_int8(
+        graph, int(operator.inputs[1])
+    )
+    if multiplied or any(is_int8(graph, int(i)) for i in operator.outputs):
+        return _IN_INT8, IN_FLOATS
+    if any(graph.tensors[int(i)].type != _FLOAT for i in operator.outputs):
+        return "it does not compute in floats", "Export float32."
+    return None
+
+
+def _form_problem(
+    graph: FlatbufferGraph, operator: Any, region: set[int]
+) -> Finding:
+    """What is in the way whatever numbers the operator computes with."""
+    name = graph.name(operator)
     if name == "CONV_2D":
         return _pointwise_problem(graph, operator)
     if name == "DEPTHWISE_CONV_2D":
@@ -124,22 +145,22 @@ def body_problem(
         return _mean_problem(graph, operator)
     if name in _ELEMENTWISE or _heads_pooled(graph, operator):
         return None
+    if name in ("QUANTIZE", "DEQUANTIZE"):
+        return _IN_INT8, IN_FLOATS
     return (
         f"{name} has no place between sparse convolutions",
         "Replace it, or move it behind GlobalAveragePooling2D.",
     )
 
 
-def is_hybrid(graph: FlatbufferGraph, weight: int) -> bool:
-    """Tell whether a weight is int8 where it is multiplied with."""
-    return graph.tensors[weight].type == schema.TensorType.INT8
+def is_int8(graph: FlatbufferGraph, index: int) -> bool:
+    """Tell whether a tensor is int8 where it is computed with."""
+    return graph.tensors[index].type == schema.TensorType.INT8
 
 
 def _pointwise_problem(graph: FlatbufferGraph, operator: Any) -> Finding:
     weight = int(operator.inputs[1])
     kernel = indices(graph.tensors[weight].shape)
-    if is_hybrid(graph, weight):
-        return "its int8 kernel is multiplied in int8", 'Use sparse="fast".'
     if kernel[1:3] != [1, 1]:
         return (
             f"its kernel is {kernel[1]} x {kernel[2]}, not 1 x 1",
@@ -162,8 +183,6 @@ def _depthwise_problem(graph: FlatbufferGraph, operator: Any) -> Finding:
     size = kernel[1]
     options = operator.builtinOptions
     strides = options.strideH, options.strideW
-    if is_hybrid(graph, weight):
-        return "its int8 kernel is multiplied in int8", 'Use sparse="fast".'
     if kernel[1:3] not in ([3, 3], [5, 5]):
         return (
             f"its kernel is {kernel[1]} x {kernel[2]}, not 3 x 3 or 5 x 5",

@@ -15,6 +15,7 @@ from keras_sparse.export.flatbuffer.tflite_file import (
     read_tflite,
 )
 from keras_sparse.export.xnnpack.operators import (
+    IN_FLOATS,
     Finding,
     body_problem,
     is_pointwise,
@@ -98,8 +99,10 @@ class XNNPACKReport:
 
     @property
     def first_problem(self) -> LayerFinding | None:
-        """The first operator in the way."""
-        return next((each for each in self.layers if each.problem), None)
+        """The first operator in the way; int8 arithmetic comes last."""
+        found = [each for each in self.layers if each.problem]
+        found.sort(key=lambda each: each.remedy == IN_FLOATS)
+        return found[0] if found else None
 
     def __str__(self) -> str:
         lines = [
@@ -135,12 +138,15 @@ class XNNPACKReport:
 
     def _reason(self) -> str:
         first = self.first_problem
-        if first is not None:
+        if first is not None and (
+            first.remedy != IN_FLOATS
+            or (self.ends_pooled and self.sparsity > THRESHOLD)
+        ):
             return (
                 f"{first.operator} {first.output!r}: {first.problem}. "
                 f"{first.remedy}"
             )
-        if not self.stem:
+        if not self.stem and first is None:
             return "it has no float convolution to begin with."
         if not self.ends_pooled:
             return (
@@ -255,7 +261,9 @@ class _Walk:
         self.body.append(operator)
         (target,) = indices(operator.outputs)[:1]
         shape = indices(self.graph.tensors[target].shape)
-        self.pooled |= self.graph.name(operator) == "MEAN" and not problem
+        self.pooled |= self.graph.name(operator) == "MEAN" and (
+            problem is None or problem[1] == IN_FLOATS
+        )
         if len(shape) == 4:
             self.region.add(target)
         return self._of(operator, "body", problem)
