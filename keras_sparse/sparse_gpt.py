@@ -140,6 +140,7 @@ def sparse_gpt(
     )
     before = model.get_weights()
     bar = keras.utils.Progbar(len(chosen), verbose=int(verbose))
+    done = 0
     try:
         for weight in chosen:
             hessian = _hessian(model, weight, batches)
@@ -153,8 +154,11 @@ def sparse_gpt(
                 damping=damping,
             )
             weight.variable.assign(pruned.reshape(matrix.shape))
-            bar.add(1)
+            done += 1
+            bar.update(done)
     except BaseException:
+        if done:
+            bar.update(done, finalize=True)  # ends the line
         model.set_weights(before)
         raise
     return model

@@ -195,3 +195,25 @@ def test_batches_calibrate_as_one_array_does():
     ks.sparse_gpt(other, 0.5, data, verbose=False)
     for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+@pytest.fixture
+def interactive():
+    before = keras.config.is_interactive_logging_enabled()
+    keras.config.enable_interactive_logging()
+    yield
+    if not before:
+        keras.config.disable_interactive_logging()
+
+
+def test_the_progress_bar_ends_its_line_after_an_error(interactive, capsys):
+    x = np.random.default_rng(0).normal(size=(32, 8)).astype("float32")
+    model = keras.Sequential([keras.Input((8,)), L.Dense(4), L.Dense(4)])
+    ks.sparse_gpt(model, 0.5, x)
+    shown = capsys.readouterr().out
+    assert "2/2" in shown and shown.endswith("\n")
+    model.layers[1].kernel.assign(np.full((4, 4), np.nan))
+    with pytest.raises(ValueError, match="finite"):
+        ks.sparse_gpt(model, 0.5, x)
+    shown = capsys.readouterr().out
+    assert "1/2" in shown and shown.endswith("\n")
