@@ -171,8 +171,7 @@ def _fitted(lines: list[list[str]], total: list[str]) -> list[list[str]]:
 def _without_shared_start(names: list[str]) -> list[str]:
     """The names without the model's, and of joined ones the last.
 
-    A converter joins the names of operations it fuses with semicolons; the
-    last is that of the one that holds the weight.
+    A converter joins the names of operations that it fuses with semicolons.
     """
     last = [name.rsplit(";", 1)[-1] for name in names]
     starts = {name.split("/")[0] for name in last if "/" in name}
