@@ -110,7 +110,7 @@ def search(name, controls, rounds, folder):
         rewind_step=name["rewind_step"],
         initializer="glorot_normal",
         controls=controls,
-        control_rounds=rounds,
+        control_rounds=[each for each in rounds if each],
         data_name=data.name,
         **settings,
     )

@@ -60,8 +60,8 @@ QUICK = f"""
         --methods joint sequential
     1000 structured_bayes.py {TINY} --net lenet500 --method log_normal
     1000 structured_bayes.py {TINY} --net lenet500 --method half_cauchy
-    lottery_mnist.py --seeds 0 --steps 20 --every 10 --rounds 1
-    lottery_mnist.py --seeds 0 --steps 20 --every 10 --rounds 1 --controls \
+    lottery_mnist.py --seeds 0 --steps 20 --every 10 --rounds 0 1
+    lottery_mnist.py --seeds 0 --steps 20 --every 10 --rounds 0 1 --controls \
         --schedule cosine --rewind finetune
     lottery_transfer.py --width 2 --steps 20 --every 10 --rounds 1 \
         --compare 1 --settings classes
