@@ -124,6 +124,29 @@ def test_group_divergence(axis, group):
     assert float(prior.kl(q, no_noise)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_group_goes_when_all_of_its_weights_are_noise():
+    """One strong weight among weak ones keeps its group."""
+    mean = np.array([[1.0, 0.1], [0.1, 0.01], [0.1, 0.1]], "float32")
+    log_sigma2 = np.log(np.array([[0.1, 1.0], [2.0, 1.0], [2.0, 0.5]]))
+    log_sigma2 = log_sigma2.astype("float32")
+    expected = np.log([[0.1, 0.5 / 0.1**2]] * 3)
+    ard = built(ks.priors.GroupARD("outputs"), (3, 2))
+    np.testing.assert_allclose(
+        ard.log_alpha(mean, log_sigma2), expected, rtol=1e-5
+    )
+    horseshoe = built(ks.priors.HalfCauchy("outputs"), (3, 2))
+    for name, log_variance in horseshoe.log_sigma2.items():
+        log_variance.assign(np.full(log_variance.shape, np.log(0.2)))
+        horseshoe.mu[name].assign(np.full(log_variance.shape, -3.0))
+    # The variance of log z is 4 x .2 / 4.
+    grown = [0.1 + np.expm1(0.2) * 1.1, 0.5 + np.expm1(0.2) * 0.51]
+    np.testing.assert_allclose(
+        horseshoe.log_alpha(mean, log_sigma2),
+        np.log([[grown[0] / 1.0, grown[1] / 0.1**2]] * 3),
+        rtol=1e-5,
+    )
+
+
 def test_gamma_hyper_prior_gives_the_mode():
     q = random_posterior((4, 3))
     prior = built(

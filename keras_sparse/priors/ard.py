@@ -8,7 +8,7 @@ import keras
 
 from keras_sparse._axes import Axis, checked_axis
 from keras_sparse.distributions import families, tfp
-from keras_sparse.priors.prior import Prior, log_square, reduced_axes
+from keras_sparse.priors.prior import Prior, reduced_axes
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")
@@ -95,8 +95,9 @@ class ARD(Prior):
 class GroupARD(ARD):
     """One tau for all weights of a neuron or filter, so that it goes whole.
 
-    Where the groups' log alpha ends depends on the net, and the default
-    threshold may cut none of them or all: set it with `choose_threshold`.
+    Log alpha of a group is the least of its weights': it goes when all of
+    them are noise. `choose_threshold` finds a lower threshold than the
+    default where fewer groups do.
 
     Args:
         axis: What numbers the groups: `"outputs"` (neurons and filters),
@@ -132,19 +133,18 @@ class GroupARD(ARD):
         self._group = reduced_axes(self.axis, len(shape), inputs, outputs)
 
     def log_alpha(self, mean: Any, log_sigma2: Any) -> Any:
-        return log_alpha_of_groups(
-            keras.ops.square(mean), keras.ops.exp(log_sigma2), self._group
-        )
+        return least_of_group(super().log_alpha(mean, log_sigma2), self._group)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis}
 
 
-def log_alpha_of_groups(
-    squares: Any, variances: Any, group: tuple[int, ...]
-) -> Any:
-    """log(sum of variances / sum of squared means), for each weight."""
-    noise = keras.ops.sum(variances, axis=group, keepdims=True)
-    signal = keras.ops.sum(squares, axis=group, keepdims=True)
-    log_alpha = keras.ops.log(noise) - log_square(keras.ops.sqrt(signal))
-    return keras.ops.broadcast_to(log_alpha, squares.shape)
+def least_of_group(log_alpha: Any, group: tuple[int, ...]) -> Any:
+    """The least log alpha of a group, for each of its weights.
+
+    A group is noise when all of its weights are. The sum of its variances
+    over that of its squared means says less: noise of the weights that it
+    does not need hides the one that it lives on.
+    """
+    least = keras.ops.min(log_alpha, axis=group, keepdims=True)
+    return keras.ops.broadcast_to(least, log_alpha.shape)

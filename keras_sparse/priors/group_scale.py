@@ -18,7 +18,7 @@ import keras
 
 from keras_sparse._axes import Axis, checked_axis
 from keras_sparse.distributions import fitted_kl, tfp
-from keras_sparse.priors.ard import log_alpha_of_groups
+from keras_sparse.priors.ard import least_of_group
 from keras_sparse.priors.prior import Prior, log_square, reduced_axes
 
 _START = -9.0  # logarithm of the first variances of the scales
@@ -127,8 +127,8 @@ class HalfCauchy(GroupScale):
 
     z^2 = a b a_g b_g with a ~ Gamma(1/2, tau^2), a_g ~ Gamma(1/2, 1) and
     b, b_g ~ inverse Gamma(1/2, 1), each with a log-normal posterior. Log
-    alpha of a weight is that of its group, log(sum of variances / sum of
-    squared means) of w.
+    alpha of a group is the least of its weights', log(variance / mean^2) of
+    w: it goes when all of them are noise.
 
     Args:
         axis: What numbers the groups: `"outputs"` (neurons and filters),
@@ -214,14 +214,12 @@ class HalfCauchy(GroupScale):
         return 0.5 * keras.ops.sqrt(variance)
 
     def log_alpha(self, mean: Any, log_sigma2: Any) -> Any:
-        z, z_variance = self.moments_of_scale()
-        squares = keras.ops.square(mean)
-        variances = keras.ops.exp(log_sigma2)
-        total = keras.ops.square(z) * variances
-        total += z_variance * (variances + squares)
-        return log_alpha_of_groups(
-            keras.ops.square(z) * squares, total, self._group
-        )
+        _, variance = self._moments_of_log()
+        of_v = keras.ops.exp(log_sigma2)
+        of_z = keras.ops.expm1(variance)  # relative to its mean's square
+        total = of_v + of_z * (of_v + keras.ops.square(mean))
+        log_alpha = keras.ops.log(total) - log_square(mean)
+        return least_of_group(log_alpha, self._group)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "tau": self.tau}
