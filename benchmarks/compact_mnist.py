@@ -3,8 +3,6 @@
     python benchmarks/compact_mnist.py merge --seeds 0 1 2
     python benchmarks/compact_mnist.py sal --weights 6000 3000 600
     python benchmarks/compact_mnist.py tri_state --prices 0 0 1e-3
-    python benchmarks/compact_mnist.py group_lasso --strength 0.1
-    python benchmarks/compact_mnist.py slimming --strength 0.3
     python benchmarks/compact_mnist.py --table
 
 merge: LeNet 20-50-500-10 (Adam 1e-3 with cosine to 0, batch 128, an L2 penalty
@@ -17,14 +15,9 @@ sal: `layers.GeneralizedDropout` behind both convolutions and the layer of
 500, under a Beta prior, times `--weights`; `--rate` is how many times faster
 than the network the gates learn. tri_state: `layers.TriStateReLU` instead of
 their activations; `--prices` of open units, `--bimodal` times that for
-indecision, and `--depth`, what it saves to make the layer of 500 linear.
+indecision, and `--depth`, what it saves to make the layer of 500 linear. Both
+are trained in one go and then shrunk: the error is that of the small network.
 Factors are one for all, or one for each.
-group_lasso: plain LeNet under `callbacks.GroupLasso`. slimming: with a
-BatchNormalization behind each hidden layer, under `callbacks.NetworkSlimming`.
-`--strength` is the penalty's; its step is not scaled as Adam's is, so that it
-has to be larger than under SGD.
-All but merge train in one go, then shrink: the error is that of the small
-network.
 Runs that are recorded already are not repeated.
 """
 
@@ -41,8 +34,7 @@ import keras_sparse as ks
 from keras_sparse.datasets import load
 
 BENCHMARK = "compact_mnist"
-EPOCHS = {"merge": 8}
-OTHER_EPOCHS = 20
+EPOCHS = {"merge": 8, "sal": 20, "tri_state": 20}
 
 
 def trained(data, seed, epochs, decay):
@@ -198,38 +190,12 @@ def run_tri_state(data, seed, epochs, prices, bimodal, depth, initial):
     yield trained_and_shrunk(model, data, epochs, [])
 
 
-def run_group_lasso(data, seed, epochs, strength):
-    import keras
-
-    keras.utils.set_random_seed(seed)
-    callbacks = [ks.callbacks.GroupLasso(strength)]
-    yield trained_and_shrunk(lenet5(keras), data, epochs, callbacks)
-
-
-def run_slimming(data, seed, epochs, strength):
-    import keras
-
-    keras.utils.set_random_seed(seed)
-    gates = [keras.layers.BatchNormalization() for _ in range(3)]
-    model = with_gates(gates, "relu")
-    callbacks = [ks.callbacks.NetworkSlimming(strength)]
-    yield trained_and_shrunk(model, data, epochs, callbacks)
-
-
-RUNS = {
-    "merge": run_merge,
-    "sal": run_sal,
-    "tri_state": run_tri_state,
-    "group_lasso": run_group_lasso,
-    "slimming": run_slimming,
-}
+RUNS = {"merge": run_merge, "sal": run_sal, "tri_state": run_tri_state}
 # Which options are settings of a part.
 NAMES = {
     "merge": ("decay",),
     "sal": ("prior", "weights", "rate", "initial"),
     "tri_state": ("prices", "bimodal", "depth", "initial"),
-    "group_lasso": ("strength",),
-    "slimming": ("strength",),
 }
 
 
@@ -264,7 +230,6 @@ def main():
     parser.add_argument("--prices", nargs="+", type=float, default=[1e-3])
     parser.add_argument("--bimodal", type=float, default=1.2)
     parser.add_argument("--depth", type=float, default=0.0)
-    parser.add_argument("--strength", type=float, default=0.1)
     parser.add_argument("--table", action="store_true", help="only print it")
     options = parser.parse_args()
     if not options.table and options.part is None:
@@ -275,7 +240,7 @@ def main():
         options.initial = 0.9 if options.part == "sal" else 0.7
     data = None
     for seed in [] if options.table else options.seeds:
-        epochs = options.epochs or EPOCHS.get(options.part, OTHER_EPOCHS)
+        epochs = options.epochs or EPOCHS[options.part]
         own = {name: getattr(options, name) for name in NAMES[options.part]}
         name = {"part": options.part, "epochs": epochs, "seed": seed, **own}
         if any(name.items() <= row.items() for row in recorded(BENCHMARK)):
@@ -285,7 +250,7 @@ def main():
         for row in rows:
             print(record(BENCHMARK, {**name, **row}), flush=True)
     for part in [options.part] if options.part else RUNS:
-        epochs = options.epochs or EPOCHS.get(part, OTHER_EPOCHS)
+        epochs = options.epochs or EPOCHS[part]
         print(table(part, epochs, options.decay), end="\n\n")
 
 

@@ -28,7 +28,6 @@ PUBLISHED_UNITS = {
         "AL3": (0.78, (16, 40, 10)),
         "AL4": (0.81, (20, 50, 70, 10)),
     },
-    "group_lasso": {"SSL, filters alone": (1.0, (3, 12, 500, 10))},
 }
 DISTANCES = {"merge": "euclidean", "relative": "relative"}
 
@@ -39,7 +38,7 @@ def units_table(rows, part, names):
         f"| {part} | seed | error % | units | parameters | seconds |",
         "|---|---|---|---|---|---|",
     ]
-    for name, (error, units) in PUBLISHED_UNITS.get(part, {}).items():
+    for name, (error, units) in PUBLISHED_UNITS[part].items():
         found = "-".join(map(str, units))
         lines.append(f"| {name} (published) | | {error} | {found} | | |")
     for row in rows:

@@ -69,7 +69,7 @@ QUICK = f"""
     1000 compact_mnist.py merge {TINY}
     1000 compact_mnist.py tri_state {TINY}
     1000 compact_mnist.py sal {TINY}
-    1000 compact_mnist.py slimming {TINY}
+    1000 group_penalties.py slimming {TINY} --finetune 1 --remove 0.5
     1000 one_shot.py --nets lenet300 --seeds 0
     1000 smallest_file.py --seeds 0 --dense-epochs 1 --epochs 1 \
         --tuning-epochs 1 --sparsities 0.9 --clusters 16 --limit 50
