@@ -101,7 +101,7 @@ def table(rows):
     heads = (*heads, "error % finetuned", "units", "parameters", "seconds")
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row in sorted(rows, key=lambda row: (row["part"], row["parameters"])):
-        cells = [str(row[name]) for name in names]
+        cells = ["" if row[name] is None else str(row[name]) for name in names]
         cells += ["-".join(map(str, row["units"]))]
         cells += [f"{row['parameters']:,}", str(row["seconds"])]
         lines.append("| " + " | ".join(cells) + " |")

@@ -4,6 +4,7 @@
     python benchmarks/timing_tables.py memory
     python benchmarks/timing_tables.py updates
     python benchmarks/timing_tables.py bayes_step_time
+    python benchmarks/timing_tables.py bayes_memory
     python benchmarks/timing_tables.py method_step_time
 
 All recorded runs count: medians, and the lowest and the highest ratio.
@@ -44,14 +45,14 @@ def spread(ratios):
     return middle if low == high else f"{middle} ({low} to {high})"
 
 
-def memory():
+def memory(benchmark):
     """Peaks of the last run of each variant."""
     rows = {
         (row["net"], row["variant"]): row["peak_mib"]
-        for row in recorded("step_time")
+        for row in recorded(benchmark)
         if "peak_mib" in row
     }
-    lines = ["| net | peak of a process that trains 20 steps | MiB |"]
+    lines = ["| net | variant | peak of a process that trains it, MiB |"]
     lines.append("|---|---|---|")
     for (net, variant), peak in rows.items():
         lines.append(f"| {net} | {variant} | {peak:.0f} |")
@@ -76,9 +77,10 @@ def updates():
 
 TABLES = {
     "step_time": lambda: steps("step_time", "net", "variant"),
-    "memory": memory,
+    "memory": lambda: memory("step_time"),
     "updates": updates,
     "bayes_step_time": lambda: steps("bayes_step_time", "net", "variant"),
+    "bayes_memory": lambda: memory("bayes_step_time"),
     "method_step_time": lambda: steps("method_step_time", "width", "method"),
 }
 

@@ -10,7 +10,7 @@ import pytest
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 PAGES = {
     page: "\n".join(blocks)
-    for page in sorted(DOCS.glob("*.md"))
+    for page in sorted([*DOCS.glob("*.md"), *DOCS.glob("papers/*.md")])
     if (blocks := re.findall(r"```python\n(.*?)```", page.read_text(), re.S))
 }
 
@@ -36,3 +36,9 @@ def test_the_site_builds_without_a_warning(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "api" / "core.html").stat().st_size > 10000
+    sections = re.findall(
+        'id="([^"]+)"', (tmp_path / "benchmarks.html").read_text()
+    )
+    for page in tmp_path.glob("papers/*.html"):
+        named = re.findall(r'benchmarks\.html#([^"]+)"', page.read_text())
+        assert set(named) <= set(sections), page

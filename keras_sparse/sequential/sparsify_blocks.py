@@ -149,7 +149,7 @@ def sparsify_blocks(
     [('add0', 0.75), ('add1', 0.75)]
 
     Reference:
-        Khachiyants, "Sequential sparsification of deep residual networks",
+        Khachiyants, "Sequential Learning of Sparse ResNet Blocks",
         2019 (B.Sc. thesis, HSE).
     """
     _check(model, fit, sweeps, head, blocks, recalibration)
