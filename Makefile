@@ -47,7 +47,7 @@ test-oldest: .venv/oldest/installed  ## on the oldest versions that are allowed
 	.venv/oldest/bin/python -m pip install -q -r .ci/oldest.txt
 	touch $@
 
-benchmarks: setup     ## all of them, then their tables: hours; ONLY="..." for some
+benchmarks: setup     ## all of them, then their tables: days; ONLY="..." for some
 	$(BIN)/python benchmarks/run_all.py $(if $(ONLY),--only $(ONLY))
 
 benchmarks-quick: setup  ## whether each of them still runs, in minutes

@@ -7,6 +7,7 @@ the steps, masks updated every 100 steps.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -23,6 +24,10 @@ RESULTS = pathlib.Path(
     or pathlib.Path(__file__).parent / "results"
 )
 BATCH = 128
+PACKAGES = (
+    *("tensorflow", "keras", "numpy", "tensorflow-probability", "jax"),
+    *("tf_keras", "tensorflow-model-optimization", "pquant-ml"),
+)
 EPOCHS = {"lenet300": 20, "lenet5": 8, "resnet20": 8}
 
 
@@ -96,17 +101,25 @@ def compile_for(keras, model, steps):
 
 def record(benchmark, row):
     """Appends a measured row with its circumstances; returns it."""
-    packages = ("tensorflow", "keras", "numpy")
     row = {
         **row,
         "date": datetime.date.today().isoformat(),
         "machine": f"{processor()}, {os.cpu_count()} cores",
-        "versions": {p: importlib.metadata.version(p) for p in packages},
+        "versions": versions(),
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
     with open(RESULTS / f"{benchmark}.jsonl", "a") as file:
         file.write(json.dumps(row) + "\n")
     return row
+
+
+def versions():
+    """Of the packages that a benchmark measures or runs on."""
+    found = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def recorded(benchmark):

@@ -1,6 +1,6 @@
 """Runs every benchmark, and prints the tables of README.md anew.
 
-    python benchmarks/run_all.py                      # hours
+    python benchmarks/run_all.py                      # days
     python benchmarks/run_all.py --only accuracy_vs_sparsity file_sizes
     python benchmarks/run_all.py --quick              # minutes, keeps nothing
     python benchmarks/run_all.py --list
