@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import pathlib
 import statistics
 
 import matplotlib.pyplot as plt
-from recipes import EPOCHS, NETS
+from recipes import EPOCHS
 
 TARGETS = [0.9, 0.95, 0.98, 0.99]
 
 
-def plot(rows, path):
+def plot(rows):
     """Accuracy against sparsity, a panel for each net."""
     nets = [net for net in EPOCHS if any(row["net"] == net for row in rows)]
     figure, panels = plt.subplots(
@@ -25,29 +24,36 @@ def plot(rows, path):
             runs = {}
             for row in here:
                 if row["method"] == method:
-                    runs.setdefault(row["target"], []).append(row["accuracy"])
-            targets = sorted(runs)
-            means = [statistics.mean(runs[each]) for each in targets]
+                    runs.setdefault(row["target"], []).append(row)
+            means = {target: _mean(runs[target]) for target in sorted(runs)}
             if method == "dense" and means:
-                axes.axhline(means[0], color="k", ls=":", label="dense")
+                (height,) = (accuracy for _, accuracy in means.values())
+                axes.axhline(height, color="k", ls=":", label="dense")
+                axes.set_ylim(95, height + 0.4)
             elif means:
                 axes.errorbar(
-                    [TARGETS.index(each) for each in targets],
-                    means,
-                    yerr=[_deviation(runs[each]) for each in targets],
+                    *zip(*means.values(), strict=True),
+                    yerr=[_deviation(runs[target]) for target in means],
                     marker="osv^D"[number % 5],
                     ls="-" if number < 7 else "--",
                     label=method,
                 )
-        axes.set_xticks(range(len(TARGETS)), [f"{t:.0%}" for t in TARGETS])
+        axes.set_xscale("log")
+        axes.invert_xaxis()
+        axes.minorticks_off()
+        axes.set_xticks([1 - t for t in TARGETS], [f"{t:.0%}" for t in TARGETS])
         axes.set(title=net, xlabel="sparsity", ylabel="test accuracy, %")
-        if net in NETS:
-            axes.set_ylim(bottom=95)
         axes.legend(fontsize=8)
-    figure.tight_layout()
-    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+    return figure
 
 
-def _deviation(values):
-    return statistics.stdev(values) if len(values) > 1 else 0.0
+def _mean(rows):
+    """The density that was reached, and the accuracy."""
+    density = statistics.mean(1 - row["sparsity"] for row in rows)
+    return density, statistics.mean(row["accuracy"] for row in rows)
+
+
+def _deviation(rows):
+    if len(rows) == 1:
+        return 0.0
+    return statistics.stdev(row["accuracy"] for row in rows)

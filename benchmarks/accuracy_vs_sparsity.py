@@ -2,7 +2,6 @@
 
     python benchmarks/accuracy_vs_sparsity.py --net lenet300 --seeds 0 1 2
     python benchmarks/accuracy_vs_sparsity.py --table
-    python benchmarks/accuracy_vs_sparsity.py --plot accuracy.png
 
 One recipe for all, that of `recipes.py`: LeNets on MNIST, a ResNet on
 CIFAR-10. `tfmot` is tensorflow-model-optimization on tf_keras, uniform. Runs
@@ -17,7 +16,6 @@ import os
 import statistics
 import time
 
-from accuracy_plot import plot
 from recipes import (
     BATCH,
     EPOCHS,
@@ -167,11 +165,7 @@ def main():
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--table", action="store_true", help="only print it")
-    parser.add_argument("--plot", metavar="FILE", help="only draw it")
     options = parser.parse_args()
-    if options.plot:
-        plot(recorded(BENCHMARK), options.plot)
-        return
     for name in () if options.table else missing(options):
         measured = train(
             name["net"],

@@ -1,4 +1,4 @@
-"""Runs every benchmark, and prints the tables of README.md anew.
+"""Runs every benchmark, and prints the tables and draws the plots of README.md.
 
     python benchmarks/run_all.py                      # days
     python benchmarks/run_all.py --only accuracy_vs_sparsity file_sizes
@@ -25,6 +25,7 @@ HERE = pathlib.Path(__file__).parent
 NO_BENCHMARKS = {
     "accuracy_plot.py",
     "compact_tables.py",
+    "draw_plots.py",
     "noisy_groups.py",
     "quick.py",
     "recipes.py",
@@ -150,7 +151,8 @@ def run_full(commands, _):
         print(f"\n$ {command}", flush=True)
         if subprocess.run(command, shell=True, env=_environment()).returncode:
             failed.append(command)
-    subprocess.run([sys.executable, str(HERE / "tables.py")], check=True)
+    for script in ("tables.py", "draw_plots.py"):
+        subprocess.run([sys.executable, str(HERE / script)], check=True)
     return failed
 
 
