@@ -11,6 +11,11 @@ import keras_sparse as ks
 from keras_sparse._largest import largest
 from tests.contract import LAYERS, check_contract
 
+KINDS = {
+    "EdgePopup": lambda: ks.EdgePopup(0.5),
+    "Supermask": lambda: ks.Supermask(rescale=True),
+}
+
 
 def built(made, scores):
     made.build(np.shape(scores))
@@ -71,11 +76,9 @@ def test_edge_popup_by_hand():
     assert np.asarray(ds).tolist() == [2, 6, 15, 28]
 
 
-@pytest.mark.parametrize(
-    "make", [ks.EdgePopup, lambda: ks.Supermask(rescale=True)]
-)
-def test_layers_of_double_precision(make):
-    model = net(make, dtype="float64")
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_of_double_precision(kind):
+    model = net(KINDS[kind], dtype="float64")
     model.compile("adam", "mse", run_eagerly=True)
     before = model.layers[0].kernel.numpy(), scores(model)
     model.fit(X[:32], X[:32, :4], verbose=0)
@@ -157,8 +160,9 @@ def test_only_scores_train_and_strip_gives_the_weights_back(make):
             assert kept.sum() == round(0.3 * kept.size)
 
 
-def test_training_goes_on_where_a_file_was_saved(tmp_path):
-    model = net(lambda: ks.EdgePopup(0.5))
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_goes_on_where_a_file_was_saved(kind, tmp_path):
+    model = net(KINDS[kind])
     model.compile("adam", "mse")
     target = np.zeros((256, 4))
     model.fit(X, target, verbose=0, shuffle=False)
@@ -186,11 +190,13 @@ def scores_at_random(each, rng):
     each.scores.assign(rng.normal(size=each.scores.shape))
 
 
-KINDS = {
-    "EdgePopup": lambda: ks.EdgePopup(0.5),
-    "Supermask": lambda: ks.Supermask(rescale=True),
-}
-SOME_LAYERS = ("DepthwiseConv2D", "LSTM", "MultiHeadAttention")
+SOME_LAYERS = (
+    "Dense",
+    "Conv2D",
+    "DepthwiseConv2D",
+    "LSTM",
+    "MultiHeadAttention",
+)
 
 
 @pytest.mark.parametrize("layer", SOME_LAYERS)

@@ -133,20 +133,36 @@ def test_rewinding_to_a_step():
     np.testing.assert_array_equal(found.ticket().weights[0], at_step[0])
 
 
-def test_rewinding_the_learning_rate_alone():
+@pytest.mark.parametrize("step", [0, 4])
+def test_rewinding_the_learning_rate_alone(step):
     noted = []
-    found = search(noted=noted, rewind="learning_rate")
+    found = search(noted=noted, rewind="learning_rate", rewind_step=step)
     masks = list(found.ticket().masks.values())
     np.testing.assert_array_equal(
         noted[2]["start"][0], noted[1]["after"][-1][0] * masks[0]
     )
-    np.testing.assert_allclose(noted[2]["rates"], noted[0]["rates"])
+    for run in noted[1:]:
+        np.testing.assert_allclose(run["rates"], noted[0]["rates"][step:])
     np.testing.assert_array_equal(
         found.ticket().weights[0], noted[2]["after"][-1][0]
     )
     assert not found.ticket().weights[0][~masks[0]].any()
     with pytest.raises(ValueError, match="last round"):
         found.ticket(1)
+
+
+def test_progress_is_printed_for_the_rounds_that_are_trained(capsys, tmp_path):
+    keras.utils.enable_interactive_logging()
+    path = tmp_path / "a.npz"
+    search(rounds=1, checkpoint=path, verbose=True)
+    fresh = capsys.readouterr().out.splitlines()
+    found = search(checkpoint=path, verbose=True)
+    resumed = capsys.readouterr().out.splitlines()
+    assert [fresh, resumed] == [
+        [f"0/1 {found.rounds[0]}", f"1/1 {found.rounds[1]}"],
+        [f"2/2 {found.rounds[2]}"],
+    ]
+    assert " 54.2% of the weights" in fresh[1]  # 65 of 120
 
 
 def test_one_threshold_for_all():
