@@ -7,15 +7,16 @@ it is killed in the middle of its second training.
 import os
 import signal
 import sys
+from unittest import mock
 
-import jax
+import keras
+import numpy as np
+import pytest
 
-jax.config.update("jax_cpu_collectives_implementation", "gloo")
+import keras_sparse as ks
+from tests import distributed_page
 
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-
-import keras_sparse as ks  # noqa: E402
+jax = pytest.importorskip("jax")
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(64, 12)).astype("float32")
@@ -34,30 +35,13 @@ class Kill(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class BackupOnce(keras.callbacks.BackupAndRestore):
-    """Written by the first process, read by all."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        if jax.process_index() == 0:
-            distribution = keras.distribution.distribution()
-            keras.distribution.set_distribution(None)
-            try:
-                super().on_epoch_end(epoch, logs)
-            finally:
-                keras.distribution.set_distribution(distribution)
-
-    def on_train_end(self, logs=None):
-        if jax.process_index() == 0:
-            super().on_train_end(logs)
-
-
 def share(array, process):
     """What this process sees of each batch."""
     batches = array.reshape(-1, 2, BATCH // 2, *array.shape[1:])
     return batches[:, process].reshape(-1, *array.shape[1:])
 
 
-def network():
+def network(parametrization):
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
@@ -67,7 +51,7 @@ def network():
             keras.layers.Dense(4),
         ]
     )
-    ks.sparsify(model, ks.Mask(), verbose=False)
+    ks.sparsify(model, parametrization, verbose=False)
     model.compile(
         keras.optimizers.SGD(0.1, momentum=0.9),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -75,8 +59,8 @@ def network():
     return model
 
 
-def fit(model, x, y, batch, *callbacks):
-    prune = ks.callbacks.Prune(ks.schedules.Polynomial(0.8, 0, 16), every=2)
+def fit(model, x, y, batch, *callbacks, kind=ks.callbacks.Prune):
+    update = kind(ks.schedules.Polynomial(0.8, 0, 16), every=2)
     logger = ks.callbacks.SparsityLogger()
     return model.fit(
         x,
@@ -85,32 +69,47 @@ def fit(model, x, y, batch, *callbacks):
         epochs=5,
         shuffle=False,
         verbose=0,
-        callbacks=[*callbacks, ks.callbacks.SeedEachEpoch(), prune, logger],
+        callbacks=[*callbacks, ks.callbacks.SeedEachEpoch(), update, logger],
     ).history["sparsity"]
 
 
 def data_parallel(folder, process, killed):
-    keras.distribution.set_distribution(
-        keras.distribution.DataParallel(auto_shard_dataset=False)
-    )
     x, y = share(X, process), share(Y, process)
     undisturbed = f"{folder}/undisturbed{process}.npz"
     if not os.path.exists(undisturbed):
-        model = network()
+        model = network(ks.Mask())
         fit(model, x, y, BATCH // 2)
         np.savez(undisturbed, *model.get_weights())
         if process == 0:
             ks.save(model, f"{folder}/model.keras")
 
-    model = network()
-    callbacks = [BackupOnce(f"{folder}/backup")] + [Kill()] * killed
-    sparsity = fit(model, x, y, BATCH // 2, *callbacks)
+    model = network(ks.Mask())
+    recipe = distributed_page.run("class BackupOnce", jax=jax, keras=keras)
+    callbacks = [recipe["BackupOnce"](f"{folder}/backup")] + [Kill()] * killed
+    plain = keras.Model.save_weights
+    with mock.patch.object(
+        keras.Model, "save_weights", autospec=True, side_effect=plain
+    ) as saves:
+        sparsity = fit(model, x, y, BATCH // 2, *callbacks)
     assert len(sparsity) == 3, sparsity  # the rest was restored
+    assert saves.call_count == (3 if process == 0 else 0), saves.mock_calls
     with np.load(undisturbed) as weights:
         for now, then in zip(
             model.get_weights(), weights.values(), strict=True
         ):
             np.testing.assert_array_equal(now, then)
+
+
+def thresholds(folder, process):
+    """Kept by each process from the weights that it sees."""
+    model = network(ks.Feather())
+    x, y = share(X, process), share(Y, process)
+    fit(model, x, y, BATCH // 2, kind=ks.callbacks.Threshold)
+    for _, _, feather in ks.parametrized(model):
+        assert float(feather.threshold.value) > 0
+    np.savez(f"{folder}/feather{process}.npz", *model.get_weights())
+    kernels = [w for w in ks.strip(model).get_weights() if w.ndim > 1]
+    assert sum(int((w == 0).sum()) for w in kernels) == round(0.8 * 256)
 
 
 def model_parallel():
@@ -125,7 +124,7 @@ def model_parallel():
             layout_map=layout, batch_dim_name="batch", auto_shard_dataset=False
         )
     )
-    model = network()
+    model = network(ks.Mask())
     sparsity = fit(model, X, Y, BATCH)
     assert abs(sparsity[-1] - 0.8) < 0.01, sparsity
     kernel = ks.strip(model).get_layer("hidden").kernel.value
@@ -136,8 +135,14 @@ def model_parallel():
 
 if __name__ == "__main__":
     here, port, number, kill = sys.argv[1], *map(int, sys.argv[2:])
-    keras.distribution.initialize(f"localhost:{port}", 2, number)
-    if not kill:
-        model_parallel()
+    distributed_page.run(
+        "keras.distribution.initialize(",
+        jax=jax,
+        keras=keras,
+        address=f"localhost:{port}",
+        number=number,
+    )
     data_parallel(here, number, bool(kill) and number == 1)
+    thresholds(here, number)
+    model_parallel()
     print("held in process", number)

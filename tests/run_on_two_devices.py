@@ -11,6 +11,8 @@ import tensorflow as tf
 import keras_sparse as ks
 from keras_sparse import _sparse_class
 
+ONE = tf.distribute.get_strategy()
+
 
 def two_devices():
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -26,20 +28,22 @@ def data(*shape):
     return x, rng.integers(0, 3, 32)
 
 
-def fit(strategy, model, x, y):
-    with strategy.scope():
-        model.compile(
-            "adam",
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        )
-    prune = ks.callbacks.Prune(ks.schedules.Polynomial(0.8, 0, 8), every=2)
-    model.fit(x, y, batch_size=8, epochs=3, verbose=0, callbacks=[prune])
+class Noted:
+    """A schedule that notes the steps it is asked for."""
+
+    begin, end, final = 0, 8, 0.8
+
+    def __init__(self):
+        self.steps = []
+
+    def __call__(self, step):
+        self.steps.append(step)
+        return ks.schedules.Polynomial(self.final, self.begin, self.end)(step)
 
 
-def convolutional(strategy, folder):
-    x, y = data(6, 6, 2)
+def network(strategy):
     with strategy.scope():
-        model = keras.Sequential(
+        return keras.Sequential(
             [
                 keras.Input((6, 6, 2)),
                 keras.layers.Conv2D(4, 3),
@@ -47,8 +51,33 @@ def convolutional(strategy, folder):
                 keras.layers.Dense(3),
             ]
         )
+
+
+def fit(strategy, model, x, y):
+    with strategy.scope():
+        model.compile(
+            "adam",
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+    return go_on(model, x, y, epochs=3)
+
+
+def go_on(model, x, y, **options):
+    """Returns the steps that the schedule was asked for."""
+    options = {"batch_size": 8, "shuffle": False, "verbose": 0} | options
+    schedule = Noted()
+    prune = ks.callbacks.Prune(schedule, every=2)
+    model.fit(x, y, callbacks=[prune], **options)
+    return schedule.steps
+
+
+def convolutional(strategy, folder):
+    x, y = data(6, 6, 2)
+    model = network(strategy)
     ks.sparsify(model, ks.Mask(), verbose=False)
-    fit(strategy, model, x, y)
+    steps = fit(strategy, model, x, y)
+    alone = ks.sparsify(network(ONE), ks.Mask(), verbose=False)
+    assert steps == fit(ONE, alone, x, y) and len(steps) >= 5, steps
     for _, _, parametrization in ks.parametrized(model):
         first, second = (
             copy.numpy() for copy in parametrization.mask.value.values
@@ -59,8 +88,37 @@ def convolutional(strategy, folder):
     ks.save(model, f"{folder}/m.keras")
     loaded = keras.saving.load_model(f"{folder}/m.keras")
     np.testing.assert_allclose(loaded.predict(x, verbose=0), sparse, atol=1e-6)
+    goes_on(strategy, f"{folder}/m.keras", masks(model))
     ks.strip(model)
     np.testing.assert_allclose(model.predict(x, verbose=0), sparse, atol=1e-6)
+
+
+def goes_on(strategy, path, saved):
+    """From a file of two replicas, on two and on one."""
+    ends = []
+    for each in (strategy, ONE):
+        with each.scope():
+            model = keras.saving.load_model(path)
+        assert model.distribute_strategy is each
+        assert steps_taken(model) == 12
+        go_on(model, *data(6, 6, 2), initial_epoch=3, epochs=4)
+        assert steps_taken(model) == 16
+        for was, now in zip(saved, masks(model), strict=True):
+            np.testing.assert_array_equal(now, was)
+        ends.append(ks.strip(model).get_weights())
+    for two, one in zip(*ends, strict=True):
+        np.testing.assert_allclose(two, one, atol=1e-5)
+
+
+def masks(model):
+    return [
+        keras.ops.convert_to_numpy(mask.mask)
+        for _, _, mask in ks.parametrized(model)
+    ]
+
+
+def steps_taken(model):
+    return int(keras.ops.convert_to_numpy(model.optimizer.iterations))
 
 
 def recurrent_with_dropout(strategy):
@@ -100,15 +158,7 @@ def attention_with_dropout(strategy):
 
 def bayesian_weights(strategy, folder):
     x, y = data(6, 6, 2)
-    with strategy.scope():
-        model = keras.Sequential(
-            [
-                keras.Input((6, 6, 2)),
-                keras.layers.Conv2D(4, 3),
-                keras.layers.Flatten(),
-                keras.layers.Dense(3),
-            ]
-        )
+    model = network(strategy)
     ks.sparsify(model, ks.Gaussian(log_sigma2=-4.0), verbose=False)
     with strategy.scope():
         model.compile(
@@ -141,15 +191,7 @@ def bayesian_weights(strategy, folder):
 
 def feathered_weights(strategy):
     x, y = data(6, 6, 2)
-    with strategy.scope():
-        model = keras.Sequential(
-            [
-                keras.Input((6, 6, 2)),
-                keras.layers.Conv2D(4, 3),
-                keras.layers.Flatten(),
-                keras.layers.Dense(3),
-            ]
-        )
+    model = network(strategy)
     ks.sparsify(model, ks.Feather(), verbose=False)
     with strategy.scope():
         model.compile(

@@ -1,7 +1,6 @@
 """keras.distribution on JAX: virtual devices, and processes that talk."""
 
 import os
-import pathlib
 import signal
 import socket
 import subprocess
@@ -15,13 +14,11 @@ import keras_sparse as ks
 
 pytest.importorskip("jax", reason="jax is not installed")
 
-HERE = pathlib.Path(__file__).parent
-
 
 def start(script, *arguments, devices=1):
     flags = f"--xla_force_host_platform_device_count={devices}"
     return subprocess.Popen(
-        [sys.executable, str(HERE / script), *map(str, arguments)],
+        [sys.executable, "-m", f"tests.{script}", *map(str, arguments)],
         env={
             **os.environ,
             "KERAS_BACKEND": "jax",
@@ -43,8 +40,16 @@ def finish(process, timeout=200):
 
 
 def test_virtual_devices(tmp_path):
-    process = start("run_distributed_on_jax.py", tmp_path, devices=4)
-    assert "held on 4 devices" in finish(process)
+    text = finish(start("run_distributed_on_jax", tmp_path, devices=4))
+    assert "held on 4 devices" in text, text[-3000:]
+
+
+def test_gaussian_on_virtual_devices():
+    text = finish(start("run_distributed_on_jax", "gaussian", devices=4))
+    last = text.splitlines()[-1]
+    if last.startswith("gaussian: skipped, "):
+        pytest.skip(last)
+    assert last == "gaussian: held on 4 devices", text[-3000:]
 
 
 def two_processes(folder, kill):
@@ -52,7 +57,7 @@ def two_processes(folder, kill):
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     return [
-        start("run_in_two_processes.py", folder, port, number, int(kill))
+        start("run_in_two_processes", folder, port, number, int(kill))
         for number in (0, 1)
     ]
 
@@ -71,14 +76,15 @@ def test_two_processes_of_which_one_is_killed(tmp_path):
         assert f"held in process {number}" in text, text[-3000:]
     assert not (tmp_path / "backup").exists()
 
-    # Both had the same masks and weights, and one of them wrote them.
-    with (
-        np.load(tmp_path / "undisturbed0.npz") as one,
-        np.load(tmp_path / "undisturbed1.npz") as other,
-    ):
-        weights = list(one.values())
-        for mine, yours in zip(weights, other.values(), strict=True):
-            np.testing.assert_array_equal(mine, yours)
+    # Both had the same masks, thresholds and weights.
+    for kind in ("feather", "undisturbed"):
+        with (
+            np.load(tmp_path / f"{kind}0.npz") as one,
+            np.load(tmp_path / f"{kind}1.npz") as other,
+        ):
+            weights = list(one.values())
+            for mine, yours in zip(weights, other.values(), strict=True):
+                np.testing.assert_array_equal(mine, yours)
     # Here: on one device, and on TensorFlow.
     model = keras.saving.load_model(tmp_path / "model.keras")
     for loaded, saved in zip(model.get_weights(), weights, strict=True):
