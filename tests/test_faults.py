@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -14,6 +16,8 @@ import keras_sparse as ks
 from keras_sparse._atomic import atomic_path
 from tests import run_faults
 from tests.run_faults import KILLS, KINDS
+from tests.small_trainings import assert_same, compiled, fit, prune
+from tests.test_resume import Stop
 
 OLD = b"the file before"
 
@@ -127,3 +131,36 @@ def test_kills_in_the_middle_of_a_write(tmp_path):
     assert len(run_faults.left(tmp_path)) <= 1
     run_faults.write_ticket(tmp_path / "t.npz", 1.0)
     assert sorted(os.listdir(tmp_path)) == sorted(KINDS)
+
+
+def test_a_broken_backup_of_keras(tmp_path):
+    """With two of them, training goes on from the one before."""
+    whole = compiled()
+    fit(whole, prune(), epochs=4)
+
+    def backup(folder):
+        return keras.callbacks.BackupAndRestore(
+            str(folder), double_checkpoint=True
+        )
+
+    three = tmp_path / "three"  # backups, of which two are kept
+    with pytest.raises(KeyboardInterrupt):
+        fit(compiled(), backup(three), prune(), Stop(3, 0), epochs=4)
+    size = (three / "latest.weights.h5").stat().st_size
+    for left in (0, size - 1):
+        folder = shutil.copytree(three, tmp_path / "broken")
+        os.truncate(folder / "latest.weights.h5", left)
+        resumed = compiled()
+        history = fit(resumed, backup(folder), prune(), epochs=4)
+        assert history.epoch == [2, 3]
+        assert_same(resumed, whole)
+        assert not folder.exists()
+
+    os.truncate(three / "training_metadata.json", 0)
+    with pytest.raises(json.JSONDecodeError):
+        fit(compiled(), backup(three), prune(), epochs=4)
+    for name in ("latest.weights.h5", "training_metadata.json"):
+        shutil.copy(three / f"{name}.bkp", three / name)
+    resumed = compiled()
+    fit(resumed, backup(three), prune(), epochs=4)
+    assert_same(resumed, whole)
