@@ -1,5 +1,6 @@
 """keras.distribution on JAX: virtual devices, and processes that talk."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -15,44 +16,51 @@ import keras_sparse as ks
 pytest.importorskip("jax", reason="jax is not installed")
 
 
-def start(script, *arguments, devices=1):
-    flags = f"--xla_force_host_platform_device_count={devices}"
-    return subprocess.Popen(
-        [sys.executable, "-m", f"tests.{script}", *map(str, arguments)],
-        env={
-            **os.environ,
-            "KERAS_BACKEND": "jax",
-            "JAX_PLATFORMS": "cpu",
-            # They compile a lot and compute little.
-            "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+@pytest.fixture
+def start():
+    """Starts a script, which ends with the test at the latest."""
+    with contextlib.ExitStack() as ends:
+
+        def run(script, *arguments, devices=1):
+            flags = f"--xla_force_host_platform_device_count={devices}"
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"tests.{script}", *map(str, arguments)],
+                env={
+                    **os.environ,
+                    "KERAS_BACKEND": "jax",
+                    "JAX_PLATFORMS": "cpu",
+                    # They compile a lot and compute little.
+                    "XLA_FLAGS": f"{flags} --xla_backend_optimization_level=0",
+                },
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            ends.enter_context(process)
+            ends.callback(process.kill)
+            return process
+
+        yield run
 
 
-def finish(process, timeout=200):
-    try:
-        return process.communicate(timeout=timeout)[0]
-    finally:
-        process.kill()
+def finish(process):
+    return process.communicate(timeout=200)[0]
 
 
-def test_virtual_devices(tmp_path):
+def test_virtual_devices(start, tmp_path):
     text = finish(start("run_distributed_on_jax", tmp_path, devices=4))
     assert "held on 4 devices" in text, text[-3000:]
 
 
-def test_gaussian_on_virtual_devices():
+def test_gaussian_on_virtual_devices(start):
     text = finish(start("run_distributed_on_jax", "gaussian", devices=4))
-    last = text.splitlines()[-1]
-    if last.startswith("gaussian: skipped, "):
-        pytest.skip(last)
-    assert last == "gaussian: held on 4 devices", text[-3000:]
+    for line in text.splitlines():
+        if line.startswith("gaussian: skipped, "):
+            pytest.skip(line)
+    assert "gaussian: held on 4 devices" in text, text[-3000:]
 
 
-def two_processes(folder, kill):
+def two_processes(start, folder, kill):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -62,8 +70,8 @@ def two_processes(folder, kill):
     ]
 
 
-def test_two_processes_of_which_one_is_killed(tmp_path):
-    first, second = two_processes(tmp_path, kill=True)
+def test_two_processes_of_which_one_is_killed(start, tmp_path):
+    first, second = two_processes(start, tmp_path, kill=True)
     text = finish(second)
     assert second.returncode == -signal.SIGKILL, text
     first.kill()  # it would wait for the other, or fail
@@ -71,7 +79,9 @@ def test_two_processes_of_which_one_is_killed(tmp_path):
     assert "held" not in text, text
     assert (tmp_path / "backup").exists()
 
-    for number, process in enumerate(two_processes(tmp_path, kill=False)):
+    for number, process in enumerate(
+        two_processes(start, tmp_path, kill=False)
+    ):
         text = finish(process)
         assert f"held in process {number}" in text, text[-3000:]
     assert not (tmp_path / "backup").exists()
