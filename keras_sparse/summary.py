@@ -55,19 +55,36 @@ def summary(model: keras.layers.Layer | str | os.PathLike) -> Summary:
     rows = []
     for layer in walk(model):
         rows += _rows_of(layer)
-    return Summary(model.name, tuple(rows), _still_dense(model))
+    notes = filter(None, (_still_dense(model), _without_macs(model)))
+    return Summary(model.name, tuple(rows), " ".join(notes) or None)
 
 
 def model_macs(model: keras.layers.Layer) -> int | None:
-    """Multiply-accumulates per example of all known weights.
+    """Multiply-accumulates per example of all weights.
 
     Args:
         model: A built model.
 
     Returns:
-        The sum over the weights whose use is known, `None` if none is.
+        The sum, `None` where the use of a weight is not known.
     """
-    return summary(model).total.macs
+    return None if _without_macs(model) else summary(model).total.macs
+
+
+def _without_macs(model: keras.layers.Layer) -> str | None:
+    """How many weights the sum of multiply-accumulates leaves out."""
+    unknown = sum(
+        uses(layer, slot) is None
+        for layer in walk(model)
+        if layer.built
+        for slot in adapters.slots_of(layer)
+    )
+    if not unknown:
+        return None
+    return (
+        f"MACs without {unknown} of the weights, whose layers do not say how "
+        "large their inputs are."
+    )
 
 
 def _rows_of(layer: keras.layers.Layer) -> list[WeightRow]:

@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 import keras_sparse as ks
+from keras_sparse.summary import model_macs
 from keras_sparse.weight_table import Summary, WeightRow
 
 
@@ -63,8 +64,10 @@ def test_attention_counts_every_projection():
 
 def test_unknown_length_has_no_count():
     x = keras.Input((None, 6))
-    model = keras.Model(x, layers.Dense(3)(x))
+    model = keras.Model(x, layers.Dense(3)(layers.Embedding(9, 6)(x[..., 0])))
     assert row(model, "kernel").macs is None
+    assert "MACs without 1 of the weights" in str(ks.summary(model))
+    assert model_macs(model) is None
 
 
 def test_a_sparse_model_counts_what_it_uses():
