@@ -12,7 +12,8 @@ demo: setup           ## train, prune and export LeNet-5; under three minutes
 	$(BIN)/keras-sparse demo
 
 test: setup           ## the tests, on TensorFlow (JAX and torch where present)
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal \
+	  --durations=15
 
 test-backends: setup  ## installs JAX and torch, and runs their tests
 	$(BIN)/python -m pip install -q -e '.[jax,torch]'
