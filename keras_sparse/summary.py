@@ -68,17 +68,28 @@ def model_macs(model: keras.layers.Layer) -> int | None:
     Returns:
         The sum, `None` where the use of a weight is not known.
     """
-    return None if _without_macs(model) else summary(model).total.macs
+    macs = _macs(model)
+    known = [each for each in macs if each is not None]
+    return sum(known) if known and len(known) == len(macs) else None
+
+
+def _macs(model: keras.layers.Layer) -> list[int | None]:
+    """Multiply-accumulates of each weight that multiplies."""
+    return [
+        _times(uses(layer, slot), slot.weight(layer))
+        for layer in walk(model)
+        if layer.built
+        for slot in adapters.slots_of(layer)
+    ]
+
+
+def _times(count: int | None, raw: keras.Variable) -> int | None:
+    return None if count is None else count * math.prod(raw.shape)
 
 
 def _without_macs(model: keras.layers.Layer) -> str | None:
     """How many weights the sum of multiply-accumulates leaves out."""
-    unknown = sum(
-        uses(layer, slot) is None
-        for layer in walk(model)
-        if layer.built
-        for slot in adapters.slots_of(layer)
-    )
+    unknown = _macs(model).count(None)
     if not unknown:
         return None
     return (
@@ -159,7 +170,7 @@ def _row(
         shape=tuple(raw.shape),
         parameters=parameters,
         nonzeros=int(np.count_nonzero(array)),
-        macs=None if macs is None else macs * parameters,
+        macs=_times(macs, raw),
         size=parameters * array.dtype.itemsize,
     )
 
