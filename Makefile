@@ -41,7 +41,12 @@ test-dist: setup      ## the wheel, as installed, with the tests of the sdist
 test-oldest: .venv/oldest/installed  ## on the oldest versions that are allowed
 	PYTHONPATH=. .venv/oldest/bin/python -m pytest -q -p no:warnings \
 	  tests/test_sparsify.py tests/test_saving.py tests/test_gaussian.py \
-	  tests/test_export.py tests/test_structured_shrink.py
+	  tests/test_export.py tests/test_structured_shrink.py \
+	  tests/test_hard_concrete.py tests/test_learned_threshold.py \
+	  tests/test_weight_gate.py tests/test_tri_state_relu.py \
+	  tests/test_group_sparsity.py tests/test_lottery_ticket.py \
+	  tests/test_xnnpack_rules.py \
+	  tests/test_distribute_jax.py::test_gaussian_on_virtual_devices
 
 .venv/oldest/installed: .ci/oldest.txt
 	$(PYTHON) -m venv .venv/oldest

@@ -11,7 +11,7 @@ TARGETS = [0.9, 0.95, 0.98, 0.99]
 
 
 def plot(rows):
-    """Accuracy against sparsity, a panel for each net."""
+    """A panel for each net; a method looks the same in all of them."""
     nets = [net for net in EPOCHS if any(row["net"] == net for row in rows)]
     figure, panels = plt.subplots(
         1, len(nets), squeeze=False, figsize=(7 * len(nets), 5)
@@ -34,6 +34,7 @@ def plot(rows):
                 axes.errorbar(
                     *zip(*means.values(), strict=True),
                     yerr=[_deviation(runs[target]) for target in means],
+                    color=plt.get_cmap("tab20")(number),
                     marker="osv^D"[number % 5],
                     ls="-" if number < 7 else "--",
                     label=method,
