@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_sparse._histogram import Key
+from keras_sparse._arithmetic.histogram import Key
 from keras_sparse.selection import check_no_nan, split_at
 
 

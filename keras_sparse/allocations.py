@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_sparse._histogram import chunks
+from keras_sparse._arithmetic.histogram import chunks
 from keras_sparse._smallest_counts import smallest_counts
 from keras_sparse.selection import check_no_nan, check_sparsity
 

@@ -15,9 +15,14 @@ from keras_sparse import (
     patterns,
     scores,
 )
-from keras_sparse._masks import Allocation, Pattern, Score, compute_masks
-from keras_sparse._signals import SIGNALS
-from keras_sparse._sparse_layer import Attached, attached
+from keras_sparse._mechanism.sparse_layer import Attached, attached
+from keras_sparse._selection.masks import (
+    Allocation,
+    Pattern,
+    Score,
+    compute_masks,
+)
+from keras_sparse._selection.signals import SIGNALS
 from keras_sparse._traversal import Filter, choose, unused_path, walk
 from keras_sparse.parametrizations.mask import Mask
 from keras_sparse.parametrizations.parametrization import Parametrization

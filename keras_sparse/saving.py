@@ -13,8 +13,8 @@ import keras
 import numpy as np
 
 from keras_sparse._atomic import atomic_path, check_writable
-from keras_sparse._layout import distributed
-from keras_sparse._sparse_layer import attached
+from keras_sparse._mechanism.layout import distributed
+from keras_sparse._mechanism.sparse_layer import attached
 from keras_sparse._traversal import walk
 
 

@@ -12,7 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_sparse._histogram import CHUNK, Key, chunks, select_by_histogram
+from keras_sparse._arithmetic.histogram import (
+    CHUNK,
+    Key,
+    chunks,
+    select_by_histogram,
+)
 
 # One entry of so many is in the sample: more make it slow, fewer make what it
 # brackets large. Odd, so that it does not miss most columns of a matrix.

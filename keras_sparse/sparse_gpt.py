@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from keras_sparse import _surgery, adapters, allocations, patterns
 from keras_sparse._batches import inputs_of
-from keras_sparse._reconstruction import reconstruct
-from keras_sparse._signals import record_inputs
+from keras_sparse._selection.reconstruction import reconstruct
+from keras_sparse._selection.signals import record_inputs
 from keras_sparse._traversal import Filter, choose, layers_with_weights
 from keras_sparse.pruning import Allocation, Pattern
 from keras_sparse.selection import check_sparsity

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import keras
 
 from keras_sparse import _surgery
-from keras_sparse._plan import Choice, Planned, check_unbuilt, plan
-from keras_sparse._sparse_layer import (
+from keras_sparse._mechanism.plan import Choice, Planned, check_unbuilt, plan
+from keras_sparse._mechanism.sparse_layer import (
     Attached,
     SparseLayer,
     attach,

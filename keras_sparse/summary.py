@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_sparse import _surgery, adapters
-from keras_sparse._sparse_layer import attached, final
+from keras_sparse._mechanism.sparse_layer import attached, final
 from keras_sparse._traversal import walk
 from keras_sparse.macs import uses
 from keras_sparse.parametrizations import Feather, Mask
@@ -55,7 +55,7 @@ def summary(model: keras.layers.Layer | str | os.PathLike) -> Summary:
     rows = []
     for layer in walk(model):
         rows += _rows_of(layer)
-    notes = filter(None, (_still_dense(model), _without_macs(model)))
+    notes = filter(None, (_still_dense(model, rows), _without_macs(model)))
     return Summary(model.name, tuple(rows), " ".join(notes) or None)
 
 
@@ -127,16 +127,16 @@ def _rows_of(layer: keras.layers.Layer) -> list[WeightRow]:
     ]
 
 
-def _still_dense(model: keras.layers.Layer) -> str | None:
+def _still_dense(
+    model: keras.layers.Layer, rows: list[WeightRow]
+) -> str | None:
     """What sets the zeros of weights that wait for them, if all do."""
+    dense = {row.name for row in rows if row.nonzeros == row.parameters}
     waiting: set[type] = set()
     for layer in walk(model):
-        for each in attached(layer).values():
+        for name, each in attached(layer).items():
             kind = type(each.parametrization(layer))
-            if kind not in _SET_BY:
-                return None
-            value = final(each, each.parametrization(layer))
-            if not np.all(keras.ops.convert_to_numpy(value)):
+            if kind not in _SET_BY or f"{_path(layer)}/{name}" not in dense:
                 return None
             waiting.add(kind)
     named = [kind for kind in _SET_BY if kind in waiting]

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_sparse as ks
-from keras_sparse import _sparse_class
+from keras_sparse._mechanism import sparse_class
 
 ONE = tf.distribute.get_strategy()
 
@@ -235,7 +235,7 @@ def replicas_that_wait_for_each_other(strategy):
     with strategy.scope():
         model = keras.Sequential([keras.Input((4,)), Counted(3)])
     ks.sparsify(model, ks.Mask(), verbose=False)
-    _sparse_class.PATIENCE = 2.0
+    sparse_class.PATIENCE = 2.0
     try:
         fit(strategy, model, x, y)
     except RuntimeError as error:

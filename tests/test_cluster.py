@@ -11,7 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import layers, ops
 
 import keras_sparse as ks
-from keras_sparse._k_means import nearest, shared_values
+from keras_sparse._arithmetic.k_means import nearest, shared_values
 from tests.contract import LAYERS, check_contract
 
 

@@ -8,7 +8,7 @@ import pytest
 from keras import layers, ops
 
 import keras_sparse as ks
-from keras_sparse._largest import largest
+from keras_sparse._arithmetic.largest import largest
 from tests.contract import LAYERS, check_contract
 
 KINDS = {

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_sparse as ks
-from keras_sparse import _fused
+from keras_sparse._arithmetic import fused
 from keras_sparse.pruning import masked_weights, update_masks
 
 
@@ -16,7 +16,7 @@ def halved(value, mask):
 
 @pytest.fixture
 def always(monkeypatch):
-    monkeypatch.setattr(_fused, "_WORTH_IT", 1)
+    monkeypatch.setattr(fused, "_WORTH_IT", 1)
 
 
 @pytest.fixture
@@ -30,11 +30,11 @@ def test_values_and_gradients(always, arrays, dtype):
     value, mask = keras.ops.cast(arrays[0], dtype), arrays[1]
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(value)
-        plain, fused = halved(value, mask), _fused.fused(halved)(value, mask)
-    assert fused.dtype == plain.dtype
-    np.testing.assert_array_equal(fused, plain)
+        plain, found = halved(value, mask), fused.fused(halved)(value, mask)
+    assert found.dtype == plain.dtype
+    np.testing.assert_array_equal(found, plain)
     np.testing.assert_array_equal(
-        tape.gradient(fused, value), tape.gradient(plain, value)
+        tape.gradient(found, value), tape.gradient(plain, value)
     )
 
 
@@ -42,7 +42,7 @@ def test_a_variable_changes_in_place_and_what_was_read_does_not(always, arrays):
     value, mask = arrays
     variable = keras.Variable(value)
     read = variable.numpy()
-    _fused.update(variable, halved, mask)
+    fused.update(variable, halved, mask)
     np.testing.assert_array_equal(variable.numpy(), halved(value, mask))
     np.testing.assert_array_equal(read, value)
 
@@ -52,20 +52,20 @@ def test_a_mirrored_variable(always, arrays):
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
         variable = keras.Variable(value)
-        _fused.update(variable, halved, mask)
+        fused.update(variable, halved, mask)
     for each in variable.value.values:
         np.testing.assert_array_equal(each, halved(value, mask))
 
 
 def test_only_large_tensors_on_cpu_are_compiled(arrays, monkeypatch):
     asked = []
-    monkeypatch.setattr(_fused, "_compiled", lambda *each: asked.append(each))
-    small = keras.ops.ones((_fused._WORTH_IT - 1,))
-    _fused.fused(halved)(small, True)
+    monkeypatch.setattr(fused, "_compiled", lambda *each: asked.append(each))
+    small = keras.ops.ones((fused._WORTH_IT - 1,))
+    fused.fused(halved)(small, True)
     assert not asked
     with pytest.raises(TypeError):  # what `append` returns is not called
-        _fused.fused(halved)(keras.ops.ones((_fused._WORTH_IT,)), True)
-    assert asked == [(halved, (_fused._WORTH_IT,))]
+        fused.fused(halved)(keras.ops.ones((fused._WORTH_IT,)), True)
+    assert asked == [(halved, (fused._WORTH_IT,))]
 
 
 def test_builds_without_xla_do_without(always, arrays, monkeypatch):
@@ -76,9 +76,9 @@ def test_builds_without_xla_do_without(always, arrays, monkeypatch):
         return call
 
     monkeypatch.setattr(tf, "function", refuse)
-    monkeypatch.setattr(_fused, "_has_xla", _fused._has_xla.__wrapped__)
+    monkeypatch.setattr(fused, "_has_xla", fused._has_xla.__wrapped__)
     value, mask = arrays
-    found = _fused.fused(halved)(keras.ops.convert_to_tensor(value), mask)
+    found = fused.fused(halved)(keras.ops.convert_to_tensor(value), mask)
     np.testing.assert_array_equal(found, halved(value, mask))
 
 
@@ -108,7 +108,7 @@ def trained(jit_compile=False, run_eagerly=False):
 @pytest.mark.parametrize("how", [{}, {"jit_compile": True}, {"run_eagerly": 1}])
 def test_pruning_ends_at_the_same_weights(how, monkeypatch):
     plain = trained(**how)
-    monkeypatch.setattr(_fused, "_WORTH_IT", 1)
+    monkeypatch.setattr(fused, "_WORTH_IT", 1)
     for expected, found in zip(plain, trained(**how), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
 

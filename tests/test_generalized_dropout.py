@@ -6,7 +6,7 @@ import pytest
 
 import keras_sparse as ks
 from keras_sparse import _surgery
-from keras_sparse._gradients import differentiate
+from keras_sparse._selection.gradients import differentiate
 from keras_sparse.layers.generalized_dropout import GeneralizedDropout
 from tests.contract import predict
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_sparse as ks
-from keras_sparse._sparse_layer import attached
+from keras_sparse._mechanism.sparse_layer import attached
 
 HALF = np.log(1 / 11) * 2 / 3  # -1.598597
 

@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 import keras_sparse as ks
-from keras_sparse._shared_budget import SharedBudget
+from keras_sparse.parametrizations.shared_budget import SharedBudget
 
 # r at which each law gives this sparsity.
 GAUSSIAN = {0.8: 1.282, 0.9: 1.645, 0.95: 1.960, 0.98: 2.326, 0.99: 2.576}

@@ -72,7 +72,7 @@ def test_a_data_set_is_no_batch():
 
 
 def test_gradients_of_masked_weights_are_seen():
-    from keras_sparse._gradients import weight_gradients
+    from keras_sparse._selection.gradients import weight_gradients
     from keras_sparse.pruning import masked_weights
 
     model = one_layer([[3.0], [1.0]])

@@ -6,7 +6,7 @@ import pytest
 from keras import layers, ops
 
 import keras_sparse as ks
-from keras_sparse import _signals
+from keras_sparse._selection import signals
 from keras_sparse.pruning import masked_weights
 
 
@@ -24,14 +24,14 @@ def test_hessian_gradient_of_a_linear_model_by_hand():
     x, y = np.float32([[3.0, -1.0]]), np.float32([[2.0]])
     # L = (x w - y)^2 with x w - y = -1; g = 2 (-1) x, H = 2 x x^T, so
     # H g = 2 x (x . g) = 2 x (-2 * 10) = -40 x.
-    [product] = _signals.hessian_gradients(model, weights, (x, y))
+    [product] = signals.hessian_gradients(model, weights, (x, y))
     np.testing.assert_allclose(product, [[-120.0], [40.0]], rtol=1e-5)
 
 
 def test_synaptic_flow_stays_in_the_range_of_floats():
     stack = [layers.Dense(256, use_bias=False) for _ in range(40)]
     model, weights = sparse(*stack, shape=(256,))
-    flows = _signals.synaptic_flow(model, weights)
+    flows = signals.synaptic_flow(model, weights)
     scores = [
         np.abs(ops.convert_to_numpy(each.raw)) * flow
         for (each, _), flow in zip(weights, flows, strict=True)
@@ -64,7 +64,7 @@ def test_input_norms_do_not_overflow_in_float16():
     finally:
         keras.config.set_dtype_policy("float32")
     x = np.full((2, 4), 1000, np.float32)
-    [norms] = _signals.input_norms(model, weights, (x,))
+    [norms] = signals.input_norms(model, weights, (x,))
     np.testing.assert_allclose(norms, 1000 * np.sqrt(2), rtol=1e-3)
 
 
@@ -74,15 +74,15 @@ def test_hessian_gradient_against_differences():
     model.compile("sgd", "mse")
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(8, 4)), rng.normal(size=(8, 3))
-    products = _signals.hessian_gradients(model, weights, (x, y))
-    gradients = _signals.weight_gradients(model, weights, (x, y))
+    products = signals.hessian_gradients(model, weights, (x, y))
+    gradients = signals.weight_gradients(model, weights, (x, y))
     kernels = [each.raw for each, _ in weights]
     starts = [ops.convert_to_numpy(k) for k in kernels]
 
     def moved(step):
         for k, start, g in zip(kernels, starts, gradients, strict=True):
             k.assign(start + step * g)
-        return _signals.weight_gradients(model, weights, (x, y))
+        return signals.weight_gradients(model, weights, (x, y))
 
     ahead, behind = moved(0.02), moved(-0.02)
     for product, a, b in zip(products, ahead, behind, strict=True):
@@ -95,14 +95,14 @@ def test_synaptic_flow_by_hand():
     first, second = weights
     first.each.raw.assign([[1.0, -2.0], [-3.0, 4.0], [5.0, 6.0]])
     second.each.raw.assign([[-7.0], [8.0]])
-    flow = _signals.synaptic_flow(model, weights)
+    flow = signals.synaptic_flow(model, weights)
     # dR/d|w1| is |w2| of the unit, dR/d|w2| the sum of its |w1|; both over
     # the mean sums of an output, (9 + 12) / 2 and 7 + 8.
     np.testing.assert_allclose(10.5 * 15 * flow[0], [[7, 8]] * 3, rtol=1e-6)
     np.testing.assert_allclose(10.5 * 15 * flow[1], [[9], [12]], rtol=1e-6)
     # Of a weight that is gone nothing flows through the other.
     second.mask.set_mask([[0], [1]])
-    flow = _signals.synaptic_flow(model, weights)
+    flow = signals.synaptic_flow(model, weights)
     np.testing.assert_allclose(10.5 * 8 * flow[0], [[0, 8]] * 3, rtol=1e-6)
 
 
@@ -110,7 +110,7 @@ def test_synaptic_flow_leaves_the_model_as_it_is():
     stack = [layers.Conv2D(3, 3), layers.BatchNormalization(), layers.Flatten()]
     model, weights = sparse(*stack, layers.Dense(2), shape=(5, 5, 1))
     before = model.get_weights()
-    _signals.synaptic_flow(model, weights)
+    signals.synaptic_flow(model, weights)
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -118,7 +118,7 @@ def test_synaptic_flow_leaves_the_model_as_it_is():
 def test_input_norms_of_a_dense_layer():
     model, weights = sparse(layers.Dense(2, "relu"), shape=(3,))
     x = np.float32([[1.0, 2.0, 0.0], [-2.0, 2.0, 0.0]])
-    [norms] = _signals.input_norms(model, weights, (x,))
+    [norms] = signals.input_norms(model, weights, (x,))
     expected = np.sqrt([[5, 5], [8, 8], [0, 0]])
     np.testing.assert_allclose(norms, expected, rtol=1e-6)
     assert model.predict(x, verbose=0).shape == (2, 2)
@@ -131,7 +131,7 @@ def test_input_norms_of_a_convolution_and_of_hidden_inputs():
         *stack, layers.Flatten(), layers.Dense(3), shape=(4, 4, 2)
     )
     x = np.random.default_rng(0).normal(size=(5, 4, 4, 2)).astype("float32")
-    norms = _signals.input_norms(model, weights, (x, None))
+    norms = signals.input_norms(model, weights, (x, None))
     patches = x.reshape(5, 2, 2, 2, 2, 2)  # n, i, di, j, dj, channel
     squares = np.sum(patches**2, axis=(0, 1, 3))
     for output in range(2):
@@ -148,7 +148,7 @@ def test_input_norms_of_a_convolution_and_of_hidden_inputs():
 def test_input_norms_need_linear_layers():
     model, weights = sparse(layers.GRU(3), shape=(4, 2))
     with pytest.raises(ValueError, match="dense or convolution.*exclude"):
-        _signals.input_norms(model, weights, (np.zeros((1, 4, 2)),))
+        signals.input_norms(model, weights, (np.zeros((1, 4, 2)),))
 
 
 def net():

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import keras_sparse as ks
-from keras_sparse._reconstruction import reconstruct
+from keras_sparse._selection.reconstruction import reconstruct
 from keras_sparse.sparse_gpt import _hessian, _weights
 
 L = keras.layers

@@ -7,7 +7,7 @@ from keras import layers
 
 import keras_sparse as ks
 from keras_sparse import _surgery
-from keras_sparse._gradients import differentiate
+from keras_sparse._selection.gradients import differentiate
 from keras_sparse.layers.tri_state_relu import TriStateReLU
 from keras_sparse.structured import merge_linear, shrink
 from tests.structured_models import arrays, functional, jitter, same

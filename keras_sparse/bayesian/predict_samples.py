@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_sparse import _surgery
-from keras_sparse._noise import noise_in_predictions
+from keras_sparse._arithmetic.noise import noise_in_predictions
 from keras_sparse._per_example import penalized
 
 

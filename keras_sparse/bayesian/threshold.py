@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_sparse import _surgery
-from keras_sparse._sparse_layer import final
+from keras_sparse._mechanism.sparse_layer import final
 from keras_sparse.bayesian.weights import gaussian_weights
 from keras_sparse.parametrizations.gaussian import Gaussian
 from keras_sparse.pruning import parametrized_weights

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_sparse import _surgery, schedules
-from keras_sparse._shared_budget import SharedBudget
-from keras_sparse._sparse_layer import Attached, attached
+from keras_sparse._mechanism.sparse_layer import Attached, attached
 from keras_sparse._traversal import Filter, choose, walk
 from keras_sparse.callbacks.prune import Prune
 from keras_sparse.callbacks.threshold import part_ties
 from keras_sparse.macs import uses
 from keras_sparse.parametrizations.learned_threshold import LearnedThreshold
+from keras_sparse.parametrizations.shared_budget import SharedBudget
 from keras_sparse.selection import kth_smallest
 
 _BELOW = 1 - 1e-6

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_sparse import _surgery, allocations, schedules
-from keras_sparse._gradients import weight_gradients
+from keras_sparse._selection.gradients import weight_gradients
 from keras_sparse._traversal import Filter
 from keras_sparse.callbacks.prune import Prune
 from keras_sparse.pruning import Allocation, MaskedWeight

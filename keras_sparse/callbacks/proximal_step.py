@@ -86,7 +86,7 @@ class UnitNorms:
         return np.where(part.units < 0, self.size, part.units).astype("int32")
 
 
-class ProximalStep:
+class ProximalStep(keras.constraints.Constraint):
     """The constraint that shrinks units by strength times learning rate.
 
     Args:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_sparse import _surgery, allocations, patterns, schedules, scores
-from keras_sparse._masks import check_functions
+from keras_sparse._selection.masks import check_functions
 from keras_sparse._traversal import Filter
 from keras_sparse.callbacks.unfinished import unfinished
 from keras_sparse.pruning import (

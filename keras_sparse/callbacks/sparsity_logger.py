@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_sparse import _surgery, adapters
-from keras_sparse._sparse_layer import attached, final
+from keras_sparse._mechanism.sparse_layer import attached, final
 from keras_sparse._traversal import walk
 
 

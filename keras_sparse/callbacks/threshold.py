@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_sparse import _surgery, allocations
-from keras_sparse._sparse_layer import Attached
+from keras_sparse._mechanism.sparse_layer import Attached
 from keras_sparse._traversal import Filter
 from keras_sparse.callbacks.prune import Prune
 from keras_sparse.parametrizations.feather import Feather

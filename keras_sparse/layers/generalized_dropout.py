@@ -8,8 +8,8 @@ import keras
 from keras import ops
 
 from keras_sparse import _surgery
-from keras_sparse._between import Between
-from keras_sparse._straight_through import straight_through
+from keras_sparse._arithmetic.between import Between
+from keras_sparse._arithmetic.straight_through import straight_through
 from keras_sparse.layers.stochastic_scale import StochasticScale
 
 # Where the logarithms of the prior stop, which have no bound at 0 and 1.

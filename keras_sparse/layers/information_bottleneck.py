@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_sparse._axes import channel_axis
+from keras_sparse._arithmetic.axes import channel_axis
 from keras_sparse.layers.stochastic_scale import StochasticScale
 
 # Keeps log alpha finite where the mean is zero.

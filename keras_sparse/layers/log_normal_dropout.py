@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_sparse import truncated_log_normal
-from keras_sparse._between import Between
+from keras_sparse._arithmetic.between import Between
 from keras_sparse.layers.stochastic_scale import StochasticScale
 
 # Nats that the authors' code of BMRS leaves out of its sum.

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import keras
 
 from keras_sparse import adapters
-from keras_sparse._sparse_class import sparse_class
-from keras_sparse._sparse_layer import SparseLayer
+from keras_sparse._mechanism.sparse_class import sparse_class
+from keras_sparse._mechanism.sparse_layer import SparseLayer
 
 _SPARSE_CLASSES: dict[type, type[keras.layers.Layer]] = {}
 

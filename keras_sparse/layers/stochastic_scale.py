@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_sparse import _surgery
-from keras_sparse._axes import channel_axis, channel_count
-from keras_sparse._noise import NoiseSeed, is_noisy
-from keras_sparse._penalty import PenaltyOfLayer
+from keras_sparse._arithmetic.axes import channel_axis, channel_count
+from keras_sparse._arithmetic.noise import NoiseSeed, is_noisy
+from keras_sparse._mechanism.penalty import PenaltyOfLayer
 from keras_sparse._per_example import PerExample
 
 

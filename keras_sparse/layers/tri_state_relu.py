@@ -11,10 +11,10 @@ from keras import ops
 from numpy.typing import NDArray
 
 from keras_sparse import _surgery
-from keras_sparse._axes import channel_axis, channel_count
-from keras_sparse._between import Between
-from keras_sparse._penalty import PenaltyOfLayer
-from keras_sparse._straight_through import straight_through
+from keras_sparse._arithmetic.axes import channel_axis, channel_count
+from keras_sparse._arithmetic.between import Between
+from keras_sparse._arithmetic.straight_through import straight_through
+from keras_sparse._mechanism.penalty import PenaltyOfLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_sparse")

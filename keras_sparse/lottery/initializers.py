@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 from numpy.typing import NDArray
 
 from keras_sparse import _surgery
@@ -73,15 +75,17 @@ def draw_weights(
         )
         if isinstance(law, keras.initializers.Initializer):
             config = dict(law.get_config())
-            if initializer is not None or isinstance(
-                owner, keras.layers.EinsumDense
-            ):
-                _tell_axes(config, slot, len(raw.shape))
             if "seed" in config:
                 config["seed"] = derive_seed(seed, index)
                 law = _made_from(config, type(law))
-        value: Any = law(tuple(raw.shape), dtype="float32")
-        drawn[index] = _surgery.to_numpy(value).copy()
+        shape = tuple(raw.shape)
+        if _has_axes_of_its_own(law, slot, len(shape)) and (
+            initializer is not None or _keras_tells_axes(owner, law)
+        ):
+            drawn[index] = _draw_as_matrix(law, slot, shape)
+        else:
+            value: Any = law(shape, dtype="float32")
+            drawn[index] = _surgery.to_numpy(value).copy()
     return drawn
 
 
@@ -152,12 +156,39 @@ def _own_initializer(
     return keras.initializers.GlorotUniform()
 
 
-def _tell_axes(config: dict[str, Any], slot: Slot, rank: int) -> None:
-    """Has fans taken from the axes' meanings where the weight has no window.
+def _has_axes_of_its_own(law: Any, slot: Slot, rank: int) -> bool:
+    """Whether fans would be taken from other axes than inputs and outputs.
 
-    Keras would take the first axes of an einsum's kernel for one.
+    Keras takes the first axes of an einsum's kernel for a window.
     """
-    if "input_axes" in config and config["input_axes"] is None and rank > 2:
-        if len(slot.inputs) + len(slot.outputs) == rank:
-            config["input_axes"] = list(slot.inputs)
-            config["output_axes"] = list(slot.outputs)
+    return (
+        isinstance(law, keras.initializers.VarianceScaling)
+        and getattr(law, "input_axes", None) is None
+        and rank > 2
+        and len(slot.inputs) + len(slot.outputs) == rank
+    )
+
+
+def _keras_tells_axes(owner: keras.layers.Layer, law: Any) -> bool:
+    """Whether the layer itself tells its initializer the axes of fans."""
+    return isinstance(owner, keras.layers.EinsumDense) and hasattr(
+        law,
+        "input_axes",  # since Keras 3.15
+    )
+
+
+def _draw_as_matrix(
+    law: Callable[..., Any], slot: Slot, shape: tuple[int, ...]
+) -> NDArray:
+    """Draws inputs by outputs, and gives the entries the weight's shape."""
+    inputs, outputs = (
+        [axis % len(shape) for axis in axes]
+        for axes in (slot.inputs, slot.outputs)
+    )
+    fans = tuple(
+        math.prod(shape[a] for a in each) for each in (inputs, outputs)
+    )
+    order = inputs + outputs
+    matrix = _surgery.to_numpy(law(fans, dtype="float32"))
+    arranged = matrix.reshape([shape[axis] for axis in order])
+    return arranged.transpose(np.argsort(order)).copy()

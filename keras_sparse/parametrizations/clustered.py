@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_sparse import _surgery
-from keras_sparse._k_means import nearest, shared_values
+from keras_sparse._arithmetic.k_means import nearest, shared_values
 from keras_sparse.parametrizations.parametrization import Parametrization
 
 

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sparse._largest import largest
-from keras_sparse._straight_through import straight_through
+from keras_sparse._arithmetic.largest import largest
+from keras_sparse._arithmetic.straight_through import straight_through
 from keras_sparse.parametrizations.parametrization import Parametrization
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_sparse._shrinkage import shrink
-from keras_sparse._straight_through import straight_through
+from keras_sparse._arithmetic.shrinkage import shrink
+from keras_sparse._arithmetic.straight_through import straight_through
 from keras_sparse.parametrizations.parametrization import Parametrization
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_sparse import _surgery, priors
-from keras_sparse._noise import NoiseSeed, is_noisy
+from keras_sparse._arithmetic.noise import NoiseSeed, is_noisy
 from keras_sparse._per_example import PerExample
 from keras_sparse.distributions import tfp
 from keras_sparse.parametrizations.parametrization import Parametrization

@@ -8,9 +8,9 @@ from typing import Any
 import keras
 
 from keras_sparse import _surgery
-from keras_sparse._axes import Axis, checked_axis, group_axes
-from keras_sparse._between import Between
-from keras_sparse._noise import NoiseSeed, is_noisy
+from keras_sparse._arithmetic.axes import Axis, checked_axis, group_axes
+from keras_sparse._arithmetic.between import Between
+from keras_sparse._arithmetic.noise import NoiseSeed, is_noisy
 from keras_sparse._per_example import PerExample
 from keras_sparse.parametrizations.parametrization import Parametrization
 

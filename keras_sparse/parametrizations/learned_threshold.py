@@ -9,11 +9,12 @@ import keras
 from keras import ops
 
 from keras_sparse import _surgery
-from keras_sparse import _weight_laws as weight_laws
-from keras_sparse._shared_budget import SharedBudget
-from keras_sparse._shrinkage import shrink
-from keras_sparse._straight_through import straight_through
+from keras_sparse._arithmetic import weight_laws
+from keras_sparse._arithmetic.between import Between
+from keras_sparse._arithmetic.shrinkage import shrink
+from keras_sparse._arithmetic.straight_through import straight_through
 from keras_sparse.parametrizations.parametrization import Parametrization
+from keras_sparse.parametrizations.shared_budget import SharedBudget
 from keras_sparse.selection import check_sparsity
 
 UNITS = ("weights", "macs")
@@ -122,7 +123,7 @@ class LearnedThreshold(Parametrization):
             name="learned",
             shape=(),
             initializer=keras.initializers.Constant(start / self.rate),
-            constraint=lambda x: ops.clip(x, 0.0, LARGEST / self.rate),
+            constraint=Between(0.0, LARGEST / self.rate),
             dtype="float32",
             autocast=False,
         )

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_sparse import _surgery
-from keras_sparse._fused import fused, update
+from keras_sparse._arithmetic.fused import fused, update
 from keras_sparse.parametrizations.parametrization import Parametrization
 
 

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sparse._noise import NoiseSeed, is_noisy
-from keras_sparse._straight_through import straight_through
+from keras_sparse._arithmetic.noise import NoiseSeed, is_noisy
+from keras_sparse._arithmetic.straight_through import straight_through
 from keras_sparse.parametrizations.parametrization import Parametrization
 
 

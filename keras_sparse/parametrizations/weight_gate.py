@@ -9,7 +9,8 @@ import numpy as np
 from keras import ops
 
 from keras_sparse import _surgery, patterns
-from keras_sparse._straight_through import straight_through
+from keras_sparse._arithmetic.between import Between
+from keras_sparse._arithmetic.straight_through import straight_through
 from keras_sparse.parametrizations.parametrization import Parametrization
 
 SHUT = 0.49  # Of a pretrained weight's gate: it opens at one small step.
@@ -78,7 +79,7 @@ class WeightGate(Parametrization):
             name="gates",
             shape=shape,
             initializer=keras.initializers.Constant(self.initial),
-            constraint=lambda gates: ops.clip(gates, 0.0, 1.0),
+            constraint=Between(0.0, 1.0),
             dtype="float32",
             autocast=False,
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_sparse._axes import Axis, checked_axis
+from keras_sparse._arithmetic.axes import Axis, checked_axis
 from keras_sparse.distributions import families, tfp
 from keras_sparse.priors.prior import Prior, reduced_axes
 

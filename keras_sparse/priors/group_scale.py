@@ -16,7 +16,7 @@ from typing import Any
 
 import keras
 
-from keras_sparse._axes import Axis, checked_axis
+from keras_sparse._arithmetic.axes import Axis, checked_axis
 from keras_sparse.distributions import fitted_kl, tfp
 from keras_sparse.priors.ard import least_of_group
 from keras_sparse.priors.prior import Prior, log_square, reduced_axes

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_sparse._axes import Axis, group_axes
+from keras_sparse._arithmetic.axes import Axis, group_axes
 from keras_sparse.distributions import kl_divergence
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from keras_sparse import _surgery
 from keras_sparse._compiling import Compiler, compiler
+from keras_sparse._mechanism.plan import Choice
 from keras_sparse._per_example import penalized
-from keras_sparse._plan import Choice
 from keras_sparse._traversal import Filter, choose, layers_with_weights
 from keras_sparse.callbacks.anneal import Anneal
 from keras_sparse.callbacks.seed_each_epoch import set_generators

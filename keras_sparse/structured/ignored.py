@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_sparse import _surgery, _traversal
-from keras_sparse._sparse_layer import attached
+from keras_sparse._mechanism.sparse_layer import attached
 from keras_sparse.structured.tracing import Trace
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from keras_sparse import _surgery
 from keras_sparse._batches import inputs_of, pairs_of
-from keras_sparse._gradients import differentiate
+from keras_sparse._selection.gradients import differentiate
 from keras_sparse.structured.groups import Group, Groups
 from keras_sparse.structured.replay import mean_squares
 from keras_sparse.structured.tracing import Axis

@@ -170,7 +170,9 @@ def _rebuild(
     def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
         before = old.get(layer.name)
         if turned and layer.name in first:
-            args = (keras.ops.flip(args[0], axis=(1, 2)), *args[1:])
+            lines = keras.ops.flip(args[0], axis=1)
+            # One after the other: Keras 3.13 turns one axis at a time.
+            args = (keras.ops.flip(lines, axis=2), *args[1:])
         if layer.name in head and isinstance(
             before, (layers.Flatten, layers.Reshape)
         ):

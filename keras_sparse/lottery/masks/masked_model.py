@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from keras_sparse import _surgery, adapters
 from keras_sparse._compiling import Compiler
-from keras_sparse._sparse_layer import attached
+from keras_sparse._mechanism.sparse_layer import attached
 from keras_sparse._traversal import (
     Filter,
     choose,

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from keras_sparse import _surgery, adapters
-from keras_sparse._sparse_layer import (
+from keras_sparse._mechanism.sparse_layer import (
     SparseLayer,
     build_parametrization,
     check_shape,

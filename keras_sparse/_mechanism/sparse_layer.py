@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from keras_sparse import _surgery, adapters
-from keras_sparse._layout import laid_out_like
-from keras_sparse._penalty import hang_penalty
+from keras_sparse._mechanism.layout import laid_out_like
+from keras_sparse._mechanism.penalty import hang_penalty
 from keras_sparse.adapters import Slot
 from keras_sparse.parametrizations.parametrization import Parametrization
 

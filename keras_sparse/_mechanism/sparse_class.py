@@ -11,9 +11,9 @@ from typing import Any
 import keras
 
 from keras_sparse import _surgery
-from keras_sparse._local_reparametrization import call_locally
-from keras_sparse._noise import is_noisy
-from keras_sparse._sparse_layer import (
+from keras_sparse._arithmetic.noise import is_noisy
+from keras_sparse._mechanism.local_reparametrization import call_locally
+from keras_sparse._mechanism.sparse_layer import (
     Attached,
     SparseLayer,
     attach_pending,

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_sparse._fused import fused
+from keras_sparse._arithmetic.fused import fused
 
 TINY = 1.2e-38  # The least float32 that is not flushed to zero.
 

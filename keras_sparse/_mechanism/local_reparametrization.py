@@ -18,7 +18,7 @@ import keras
 from keras_sparse import _surgery
 
 if TYPE_CHECKING:
-    from keras_sparse._sparse_layer import Attached
+    from keras_sparse._mechanism.sparse_layer import Attached
 
 # Keeps the gradient of the square root finite where no input reaches.
 TINY = 1e-14

@@ -12,13 +12,13 @@ from keras import ops
 from numpy.typing import NDArray
 
 from keras_sparse import _surgery, adapters
-from keras_sparse._gradients import (
+from keras_sparse._mechanism.sparse_layer import Attached, attached, final
+from keras_sparse._selection.gradients import (
     differentiate,
     gradients_of,
     loss_of,
     weight_gradients,
 )
-from keras_sparse._sparse_layer import Attached, attached, final
 from keras_sparse._traversal import walk
 from keras_sparse.parametrizations.mask import Mask
 

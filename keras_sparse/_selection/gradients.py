@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from numpy.typing import NDArray
 
-from keras_sparse._sparse_layer import Attached, final
+from keras_sparse._mechanism.sparse_layer import Attached, final
 from keras_sparse.parametrizations.mask import Mask
 
 

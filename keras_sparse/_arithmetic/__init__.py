@@ -1,0 +1,1 @@
+"""Functions of numbers and tensors, which know nothing of layers."""

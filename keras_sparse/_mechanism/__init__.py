@@ -1,0 +1,1 @@
+"""Layers that train other weights than they compute with."""
