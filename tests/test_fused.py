@@ -128,6 +128,21 @@ def test_slots_are_zero_where_masked(always):
             assert not np.any(slot.numpy()[~kept]) and np.any(slot.numpy())
 
 
+@pytest.mark.parametrize("size", [8, 2**17])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_what_is_cleared_is_plus_zero_whatever_it_was(size, dtype):
+    mask = ks.Mask()
+    mask.build((size,))
+    kept = np.arange(size) % 2 == 0
+    mask.set_mask(kept)
+    values = np.resize([1.5, -1, -2, np.nan, np.inf, -np.inf, -0.5, 3], size)
+    variable = keras.Variable(values, dtype=dtype)
+    mask.clear(variable)
+    found = variable.numpy()
+    np.testing.assert_array_equal(found[kept], values[kept].astype(dtype))
+    assert not found[~kept].view(f"u{found.itemsize}").any()
+
+
 def test_a_saved_model_computes_without_this_library(always, tmp_path):
     model = net()
     update_masks(model, masked_weights(model), 0.5)
