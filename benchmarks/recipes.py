@@ -26,9 +26,10 @@ RESULTS = pathlib.Path(
 BATCH = 128
 PACKAGES = (
     *("tensorflow", "keras", "numpy", "tensorflow-probability", "jax"),
+    "torch",
     *("tf_keras", "tensorflow-model-optimization", "pquant-ml"),
 )
-EPOCHS = {"lenet300": 20, "lenet5": 8, "resnet20": 8}
+EPOCHS = {"lenet300": 20, "lenet5": 8, "resnet20": 4}
 
 
 def lenet300(keras):
