@@ -7,7 +7,7 @@
     python benchmarks/timing_tables.py bayes_memory
     python benchmarks/timing_tables.py method_step_time
 
-All recorded runs count: medians, and the lowest and the highest ratio.
+All recorded runs count: medians, and the lowest and the highest.
 """
 
 from __future__ import annotations
@@ -28,20 +28,22 @@ def steps(benchmark, net, variant):
         f"| {net} | {variant} | ms a step | x dense | of runs |",
         "|---|---|---|---|---|",
     ]
-    for name, rows in groups.items():
-        ratios = [row["ratio"] for row in rows]
-        time = statistics.median(row["ms"] for row in rows)
+    nets = list(dict.fromkeys(first for first, _ in groups))
+    for name in sorted(groups, key=lambda name: nets.index(name[0])):
+        rows = groups[name]
+        times = spread([row["ms"] for row in rows], ".1f")
+        ratios = spread([row["ratio"] for row in rows], ".2f")
         lines.append(
-            f"| {name[0]} | {name[1]} | {time:.1f} | {spread(ratios)} | "
-            f"{len(rows)} |"
+            f"| {name[0]} | {name[1]} | {times} | {ratios} | {len(rows)} |"
         )
     return "\n".join(lines)
 
 
-def spread(ratios):
+def spread(values, form):
     """The median, and between what it lies."""
-    middle = f"{statistics.median(ratios):.2f}"
-    low, high = f"{min(ratios):.2f}", f"{max(ratios):.2f}"
+    middle, low, high = (
+        format(of(values), form) for of in (statistics.median, min, max)
+    )
     return middle if low == high else f"{middle} ({low} to {high})"
 
 
@@ -69,9 +71,8 @@ def updates():
     lines = ["| mask update | weights | ns a weight | of runs |"]
     lines.append("|---|---|---|---|")
     for (allocation, weights), each in groups.items():
-        lines.append(
-            f"| {allocation} | {weights:,} | {spread(each)} | {len(each)} |"
-        )
+        times = spread(each, ".2f")
+        lines.append(f"| {allocation} | {weights:,} | {times} | {len(each)} |")
     return "\n".join(lines)
 
 
