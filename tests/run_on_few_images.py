@@ -5,7 +5,7 @@ import sys
 
 from keras_sparse import datasets
 
-IMAGES = 5000
+IMAGES = 2000
 load = datasets.load
 
 
