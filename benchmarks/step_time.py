@@ -4,6 +4,7 @@
     python benchmarks/step_time.py --memory   # peak memory, a process each
     python benchmarks/step_time.py --net mlp2048 --variants dense masked \\
         --steps 8 --rounds 40                 # finely interleaved
+    python benchmarks/step_time.py --jit      # steps compiled by XLA
     python benchmarks/step_time.py --updates  # one mask update alone
 
 Each round times some steps of every variant in turn, inside one `fit`; the
@@ -56,7 +57,7 @@ def network(keras, net):
     )
 
 
-def prepare(net, variant, batch=BATCH):
+def prepare(net, variant, batch=BATCH, jit="auto"):
     """Returns a function that trains some steps and gives seconds a step."""
     import numpy as np
     import tensorflow as tf
@@ -85,7 +86,9 @@ def prepare(net, variant, batch=BATCH):
                 )
             ]
     model.compile(
-        "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        "adam",
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=jit,
     )
     rng = np.random.default_rng(0)
     x = rng.normal(size=(batch, *SHAPES[net])).astype("float32")
@@ -118,9 +121,12 @@ def reference_of(variant):
     return "tfmot dense" if "tfmot" in variant else "dense"
 
 
-def time_steps(net, batch, rounds, variants, steps):
+def time_steps(net, batch, rounds, variants, steps, jit):
     """Prints and records milliseconds a step and the ratio to dense."""
-    trains = {variant: prepare(net, variant, batch) for variant in variants}
+    trains = {
+        variant: prepare(net, variant, batch, jit) for variant in variants
+    }
+    net += ", jit_compile=True" if jit is True else ""
     for train in trains.values():
         train(2)
     seconds = {variant: [] for variant in variants}
@@ -208,6 +214,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, help="in each round")
     parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument(
+        "--jit", action="store_const", const=True, default="auto"
+    )
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--updates", action="store_true")
     parser.add_argument("--only", choices=VARIANTS, help=argparse.SUPPRESS)
@@ -234,6 +243,7 @@ def main():
                 options.rounds,
                 options.variants,
                 options.steps,
+                options.jit,
             )
     if options.updates or options.variants == [*VARIANTS]:
         time_update()
