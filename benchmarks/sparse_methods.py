@@ -8,14 +8,14 @@ from __future__ import annotations
 from recipes import BATCH
 
 
-def _gradual(allocation):
+def _gradual(allocation, every=100):
     def prepare(ks, model, sparsity, steps, train):
         ks.sparsify(model, ks.Mask(), verbose=False)
         schedule = ks.schedules.Polynomial(
             sparsity, int(0.1 * steps), int(0.6 * steps)
         )
         allocate = getattr(ks.allocations, allocation)
-        return [ks.callbacks.Prune(schedule, every=100, allocation=allocate)]
+        return [ks.callbacks.Prune(schedule, every=every, allocation=allocate)]
 
     return prepare
 
@@ -79,6 +79,10 @@ METHODS = {
     "gradual uniform": _gradual("uniform"),
     "gradual erk": _gradual("erdos_renyi"),
     "gradual global": _gradual("global_"),
+    "gradual uniform, finer": _gradual("uniform", every=None),
+    "gradual global, finer": _gradual("global_", every=None),
+    "gradual uniform every 10": _gradual("uniform", every=10),
+    "gradual global every 10": _gradual("global_", every=10),
     "feather global": _feather("global_"),
     "feather erk": _feather("erdos_renyi"),
     "feather uniform": _feather("uniform"),

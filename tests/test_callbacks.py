@@ -60,6 +60,25 @@ def test_updates_come_every_so_many_steps_and_at_the_end():
     np.testing.assert_allclose(recorder.seen, expected, atol=0.006)
 
 
+@pytest.mark.parametrize(
+    ("every", "end", "updates"),
+    [
+        (None, 1900, range(0, 1901, 19)),  # a hundred, and the one at the begin
+        (None, 12345, [*range(0, 12345, 100), 12345]),
+        (None, 40, range(41)),
+        (100, 1900, range(0, 1901, 100)),
+        (500, 1900, range(0, 1901, 190)),  # ten, and the one at the begin
+    ],
+)
+def test_a_short_schedule_gets_a_hundred_updates_by_default(
+    every, end, updates
+):
+    schedule = ks.schedules.Polynomial(0.8, begin=0, end=end)
+    prune = ks.callbacks.Prune(schedule, every=every)
+    due = [step for step in range(end + 300) if prune._due(step, step - 1)]
+    assert due == [*updates]
+
+
 def test_a_function_of_the_step_and_a_number_are_schedules():
     model = make()
     fit(model, ks.callbacks.Prune(lambda step: 0.5, every=3))

@@ -25,7 +25,9 @@ from keras_sparse.pruning import (
 )
 from keras_sparse.saving import lost_on_reload, remedy_for_reload
 
-FEWEST_UPDATES = 10
+RARELY = 100  # steps between updates
+# In a schedule that has an end: by default, and whatever `every` says.
+MANY_UPDATES, FEWEST_UPDATES = 100, 10
 
 
 class Prune(keras.callbacks.Callback):
@@ -42,9 +44,10 @@ class Prune(keras.callbacks.Callback):
         schedule: From the optimizer's step to the overall sparsity: one of
             `keras_sparse.schedules`, any callable, a number, or a tfmot
             `PruningSchedule`.
-        every: Steps between updates. A schedule with an `end` that is short
-            gets at least ten updates, and a tfmot schedule those of its own
-            frequency.
+        every: Steps between updates. Defaults to 100, or to fewer where a
+            schedule with an `end` would get less than a hundred updates; it
+            gets ten at least, whatever is passed. A tfmot schedule gets those
+            of its own frequency.
         score: From (weight, gradient) to importance; the smallest go first.
         pattern: Which zeros go together, see `keras_sparse.patterns`.
         allocation: Which layer gets how many zeros, see
@@ -77,7 +80,7 @@ class Prune(keras.callbacks.Callback):
     def __init__(
         self,
         schedule: Any,
-        every: int = 100,
+        every: int | None = None,
         *,
         score: Score = scores.magnitude,
         pattern: Pattern = patterns.unstructured,
@@ -87,6 +90,8 @@ class Prune(keras.callbacks.Callback):
         data: tuple[Any, ...] | Callable[[], tuple[Any, ...]] | None = None,
     ) -> None:
         super().__init__()
+        self._fewest = MANY_UPDATES if every is None else FEWEST_UPDATES
+        every = RARELY if every is None else every
         if not isinstance(every, (int, np.integer)) or every < 1:
             raise ValueError(
                 "Expected `every` to be a number of steps, at least 1. "
@@ -272,7 +277,7 @@ class Prune(keras.callbacks.Callback):
         begin, end = self.schedule.begin, self.schedule.end
         if end is None:
             return self.every
-        few = math.ceil((end - begin) / FEWEST_UPDATES)
+        few = math.ceil((end - begin) / self._fewest)
         return max(1, min(self.every, few))
 
     def _iterations(self) -> int:
