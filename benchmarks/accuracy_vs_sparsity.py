@@ -7,8 +7,8 @@
 One recipe for all, that of `recipes.py`: LeNets on MNIST, a ResNet on
 CIFAR-10, which torch trains almost twice as fast on one core. `tfmot` is
 tensorflow-model-optimization on tf_keras, uniform. Runs that are recorded
-already are not repeated. Convolutions take half the time in oneDNN, which
-TensorFlow leaves off on some processors.
+already are not repeated. Convolutions run in oneDNN, which TensorFlow leaves
+off on some processors.
 """
 
 from __future__ import annotations
