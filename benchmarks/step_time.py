@@ -31,6 +31,7 @@ SHAPES = {"mlp2048": (784,), "convnet": (28, 28, 1)}
 STEPS = {
     "dense": 30,
     "masked": 30,
+    "gradient masked": 30,
     "every 100 steps": 100,
     "every step": 15,
     "tfmot dense": 30,
@@ -77,8 +78,9 @@ def prepare(net, variant, batch=BATCH, jit="auto"):
     elif not variant.endswith("dense"):
         import keras_sparse as ks
 
-        ks.sparsify(model, ks.Mask(), verbose=False)
-        if variant != "masked":
+        only = variant == "gradient masked"
+        ks.sparsify(model, ks.Mask(gradient_only=only), verbose=False)
+        if not variant.endswith("masked"):
             # Without an end that is never reached, which `fit` would tell of.
             callbacks = [
                 ks.callbacks.Prune(

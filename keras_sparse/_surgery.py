@@ -255,6 +255,17 @@ def optimizer_slots(
     return [each for each in variables if each.shape == variable.shape]
 
 
+def start_of_slot(
+    optimizer: keras.optimizers.Optimizer, slot: keras.Variable
+) -> float:
+    """What the optimizer fills one of `optimizer_slots` with at first."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    # Of `Adagrad` and `Ftrl`, which divide by it.
+    if any(each is slot for each in getattr(optimizer, "_accumulators", ())):
+        return getattr(optimizer, "initial_accumulator_value", 0.0)
+    return 0.0
+
+
 def seed_generators(
     layer: keras.layers.Layer,
 ) -> list[keras.random.SeedGenerator]:

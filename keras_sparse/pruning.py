@@ -45,6 +45,10 @@ class MaskedWeight(NamedTuple):
 
         Returns:
             An array to read from, until the weight changes.
+
+        Raises:
+            ValueError: If a mask of the gradient only finds that training
+                moved what it masks.
         """
         value = _surgery.to_numpy(_surgery.read(self.each.raw)).view()
         value.flags.writeable = False
@@ -52,7 +56,16 @@ class MaskedWeight(NamedTuple):
             return value
         kept = self.kept()
         # As a rule they are zero already: that spares a copy.
-        return value if _is_zero_outside(value, kept) else value * kept
+        if _is_zero_outside(value, kept):
+            return value
+        if self.mask.gradient_only:
+            raise ValueError(
+                f"Expected the masked entries of {self.each.raw.path} to stay "
+                "zero under `Mask(gradient_only=True)`. Received an optimizer, "
+                "a callback or a loop that moves them, as `Muon` does, so the "
+                "last steps were not sparse. Train it under a plain `Mask()`."
+            )
+        return value * kept
 
     def kept(self) -> NDArray[np.bool_]:
         """The mask as booleans to read from, until it changes."""
@@ -120,8 +133,8 @@ def update_masks(
     """Computes new masks and sets them.
 
     Weights under a hard mask become zero themselves where they are masked,
-    and so does what the optimizer remembers of them: a weight that a later
-    mask lets in again starts from zero.
+    and what the optimizer remembers of them starts anew: so does a weight
+    that a later mask lets in again.
 
     Args:
         model: The model that holds the weights; its optimizer's slots follow.
@@ -154,12 +167,14 @@ def update_masks(
     optimizer = getattr(model, "optimizer", None)
     for path, weight in weights.items():
         before, kept = weight.kept(), masks.pop(path)
+        dormant = not weight.mask.straight_through
         if weight.mask.keep_zeros:
             kept &= before
-        if np.any(kept > before):
-            _zero_masked(weight, optimizer)  # before they are let in
+        if dormant and np.any(kept > before):
+            forget_masked(weight, optimizer)  # before they are let in
         weight.mask.set_mask(kept)
-        _zero_masked(weight, optimizer)
+        if dormant:
+            forget_masked(weight, optimizer)
 
 
 def prune(
@@ -257,11 +272,19 @@ def _is_zero_outside(value: NDArray, kept: NDArray) -> bool:
     return True
 
 
-def _zero_masked(weight: MaskedWeight, optimizer: Any) -> None:
-    """Zeros a weight under a hard mask and its slots where it is masked."""
+def forget_masked(weight: MaskedWeight, optimizer: Any) -> None:
+    """Zeros a weight where it is masked.
+
+    What the optimizer remembers of it starts anew there.
+
+    Args:
+        weight: The weight, with the mask.
+        optimizer: The model's; `None` or one of another library is left.
+    """
     each, mask = weight
-    if not mask.straight_through:
-        mask.clear(each.raw, *_slots(optimizer, each.raw))
+    mask.clear(each.raw)
+    for slot in _slots(optimizer, each.raw):
+        mask.clear(slot, _surgery.start_of_slot(optimizer, slot))
 
 
 def _slots(optimizer: Any, variable: keras.Variable) -> list[keras.Variable]:

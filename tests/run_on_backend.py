@@ -10,7 +10,7 @@ import numpy as np
 import keras_sparse as ks
 
 
-def sparse_life(folder):
+def sparse_life(folder, **mask):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(64, 8, 8, 3)).astype("float32")
     y = rng.integers(0, 10, 64)
@@ -25,7 +25,7 @@ def sparse_life(folder):
         ]
     )
     before = model.predict(x, verbose=0)
-    ks.sparsify(model, ks.Mask(), verbose=False)
+    ks.sparsify(model, ks.Mask(**mask), verbose=False)
     np.testing.assert_array_equal(model.predict(x, verbose=0), before)
     model.compile(
         "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -222,6 +222,7 @@ def bayesian_weights_train_or_say_why_not(folder):
 
 if __name__ == "__main__":
     sparse_life(sys.argv[1])
+    sparse_life(sys.argv[1], gradient_only=True)
     bidirectional_obeys_its_masks()
     every_moment_of_training_is_sparse(sys.argv[1])
     parametrizations_train(sys.argv[1])

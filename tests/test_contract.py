@@ -33,6 +33,10 @@ PARAMETRIZATIONS = {
         lambda: ks.Mask(straight_through=True),
         half_of_it,
     ),
+    "Mask of the gradient only": (
+        lambda: ks.Mask(gradient_only=True),
+        half_of_it,
+    ),
     "Gaussian, local noise": (
         lambda: ks.Gaussian(
             log_sigma2=-15.0, sampling="local", train_size=1000

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +13,7 @@ from keras_sparse import _surgery, allocations, schedules
 from keras_sparse._selection.gradients import weight_gradients
 from keras_sparse._traversal import Filter
 from keras_sparse.callbacks.prune import Prune
-from keras_sparse.pruning import Allocation, MaskedWeight
+from keras_sparse.pruning import Allocation, MaskedWeight, forget_masked
 from keras_sparse.selection import check_no_nan, smallest_mask, zero_count
 
 METHODS = ("rigl", "set")
@@ -156,15 +155,9 @@ class DropAndGrow(Prune):
 
     def _set(self, weight: MaskedWeight, old: NDArray, new: NDArray) -> None:
         """Sets a mask; zeros what it drops and what it lets grow."""
+        weight.mask.set_mask(old & new)
+        forget_masked(weight, getattr(self.model, "optimizer", None))
         weight.mask.set_mask(new)
-        stays = old & new
-        raw = weight.each.raw
-        optimizer = getattr(self.model, "optimizer", None)
-        slots = []
-        if isinstance(optimizer, keras.optimizers.Optimizer):
-            slots = _surgery.optimizer_slots(optimizer, raw)
-        for variable in (raw, *slots):
-            variable.assign(variable * keras.ops.cast(stays, variable.dtype))
 
 
 def moved(

@@ -58,7 +58,8 @@ class Prune(keras.callbacks.Callback):
             that returns one for each update.
 
     Raises:
-        ValueError: At the begin of training, if no weight has a `Mask`.
+        ValueError: At the begin of training, if no weight has a `Mask`; in
+            it, if an optimizer moves zeros under `Mask(gradient_only=True)`.
 
     Reference:
         Zhu and Gupta, "To prune, or not to prune", 2017, for the defaults
@@ -129,6 +130,9 @@ class Prune(keras.callbacks.Callback):
                 "`keras_sparse.sparsify(model, keras_sparse.Mask())` first; "
                 "`Feather` has a callback of its own, `Threshold`."
             )
+        for weight in self._weights.values():
+            if weight.mask.gradient_only:  # training takes it as it is
+                weight.mask.clear(weight.each.raw)
         self._seen = None
         self._catch_up()
 
@@ -164,6 +168,9 @@ class Prune(keras.callbacks.Callback):
         if self._micro_steps() == self._epoch_start and not skips:
             self._uncounted += self._batches
         self._finish()
+        for weight in self._weights.values():
+            if weight.mask.gradient_only:
+                weight.value()  # an error where zeros were moved
 
     def on_train_end(self, logs: dict | None = None) -> None:
         step = self._finish()

@@ -26,6 +26,14 @@ class Mask(Parametrization):
         keep_zeros: If true, the mask starts as "is not zero" instead of all
             ones, so that a model pruned before is fine-tuned with its zeros
             held; `Prune` adds zeros to these and takes none away.
+        gradient_only: If true, a training step masks the gradient alone and
+            takes the weight as it is, whose masked entries are zero already:
+            one pass over the weights less. For optimizers that leave a weight
+            where it is whose gradient was never other than zero. Of Keras'
+            own, `Muon` does not; `Prune` stops a training that moves zeros.
+
+    Raises:
+        ValueError: If both `straight_through` and `gradient_only` are true.
 
     Reference:
         The straight-through gradient of a mask: Bengio et al., "Estimating or
@@ -46,11 +54,19 @@ class Mask(Parametrization):
         *,
         straight_through: bool = False,
         keep_zeros: bool = False,
+        gradient_only: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if straight_through and gradient_only:
+            raise ValueError(
+                "Expected a mask that lets the dense gradient through or one "
+                "that masks the gradient alone. Received: "
+                "straight_through=True, gradient_only=True. Leave one out."
+            )
         self.straight_through = straight_through
         self.keep_zeros = keep_zeros
+        self.gradient_only = gradient_only
 
     def build(self, shape: tuple[int, ...]) -> None:
         self.mask = self.add_weight(
@@ -85,8 +101,12 @@ class Mask(Parametrization):
                 "the mask from this weight."
             )
         self.mask.assign(mask)
+        if self.gradient_only and self.raw is not None:
+            self.clear(self.raw)
 
     def call(self, w: Any, training: bool | None = None) -> Any:
+        if training and self.gradient_only:
+            return _with_masked_gradient(w, self._mask())
         masked = (
             fused(_where)(w, self._mask()) if training else self.finalize(w)
         )
@@ -97,11 +117,9 @@ class Mask(Parametrization):
     def finalize(self, w: Any) -> Any:
         return _where(w, self._mask())
 
-    def clear(self, *variables: keras.Variable) -> None:
-        """Zeros variables of the weight's shape where the mask is 0."""
-        mask = self._mask()
-        for variable in variables:
-            update(variable, _cleared, mask)
+    def clear(self, variable: keras.Variable, to: float = 0.0) -> None:
+        """Fills a variable of the weight's shape where the mask is 0."""
+        update(variable, _cleared, self._mask(), to)
 
     def _mask(self) -> Any:
         return _surgery.read(self.mask)
@@ -111,6 +129,7 @@ class Mask(Parametrization):
             **super().get_config(),
             "straight_through": self.straight_through,
             "keep_zeros": self.keep_zeros,
+            "gradient_only": self.gradient_only,
         }
 
 
@@ -120,13 +139,23 @@ def _where(w: Any, mask: Any) -> Any:
     )
 
 
-def _cleared(w: Any, mask: Any) -> Any:
-    """What `_where` gives, in half the time where it replaces `w` itself.
+@keras.ops.custom_gradient
+def _with_masked_gradient(w: Any, mask: Any) -> tuple[Any, Any]:
+    def gradient(*args: Any, upstream: Any = None) -> tuple[Any, None]:
+        if upstream is None:
+            (upstream,) = args
+        return fused(_where)(upstream, mask), None
+
+    return w, gradient
+
+
+def _cleared(w: Any, mask: Any, to: float) -> Any:
+    """As `_where`, in half the time where the result replaces `w` itself.
 
     XLA makes a branch for each entry of a choice between a value and what is
     there already, and none where the value is computed.
     """
     factor = keras.ops.cast(mask, keras.backend.standardize_dtype(w.dtype))
     return keras.ops.where(
-        keras.ops.equal(factor, 0), keras.ops.zeros_like(w), w * factor
+        keras.ops.equal(factor, 0), keras.ops.full_like(w, to), w * factor
     )
