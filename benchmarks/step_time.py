@@ -4,7 +4,7 @@
     python benchmarks/step_time.py --memory   # peak memory, a process each
     python benchmarks/step_time.py --net mlp2048 --variants dense masked \\
         --steps 8 --rounds 40                 # finely interleaved
-    python benchmarks/step_time.py --jit      # steps compiled by XLA
+    python benchmarks/step_time.py --jit      # compiled by XLA as well
     python benchmarks/step_time.py --updates  # one mask update alone
 
 Each round times some steps of every variant in turn, inside one `fit`; the
@@ -39,6 +39,9 @@ STEPS = {
     "tfmot every step": 5,
 }
 VARIANTS = tuple(STEPS)
+# What `jit_compile` is given, and how that is named beside the net.
+AS_KERAS_DOES = {"auto": ""}
+BOTH_WAYS = {**AS_KERAS_DOES, True: ", jit_compile=True"}
 
 
 def network(keras, net):
@@ -123,30 +126,32 @@ def reference_of(variant):
     return "tfmot dense" if "tfmot" in variant else "dense"
 
 
-def time_steps(net, batch, rounds, variants, steps, jit):
+def time_steps(net, batch, rounds, variants, steps, jits):
     """Prints and records milliseconds a step and the ratio to dense."""
     trains = {
-        variant: prepare(net, variant, batch, jit) for variant in variants
+        (net + suffix, variant): prepare(net, variant, batch, jit)
+        for jit, suffix in jits.items()
+        for variant in variants
     }
-    net += ", jit_compile=True" if jit is True else ""
     for train in trains.values():
         train(2)
-    seconds = {variant: [] for variant in variants}
+    seconds = {name: [] for name in trains}
     for _ in range(rounds):
-        for variant, train in trains.items():
-            seconds[variant].append(train(steps or STEPS[variant]))
-    for variant in variants:
-        dense = seconds[reference_of(variant)]
-        ratios = [a / b for a, b in zip(seconds[variant], dense, strict=True)]
+        for name, train in trains.items():
+            seconds[name].append(train(steps or STEPS[name[1]]))
+    for name in trains:
+        label, variant = name
+        dense = seconds[label, reference_of(variant)]
+        ratios = [a / b for a, b in zip(seconds[name], dense, strict=True)]
         quartiles = [ratios[0]] * 3
         if rounds > 1:
             quartiles = statistics.quantiles(ratios, method="inclusive")
         low, middle, high = (round(ratio, 3) for ratio in quartiles)
         row = {
-            "net": net,
+            "net": label,
             "batch": batch,
             "variant": variant,
-            "ms": round(1e3 * statistics.median(seconds[variant]), 3),
+            "ms": round(1e3 * statistics.median(seconds[name]), 3),
             "ratio": middle,
             "quartiles": [low, high],
             "rounds": rounds,
@@ -154,7 +159,7 @@ def time_steps(net, batch, rounds, variants, steps, jit):
         }
         record(BENCHMARK, row)
         print(
-            f"{net:8} batch {batch:4} {variant:22} {row['ms']:9.2f} ms "
+            f"{label:8} batch {batch:4} {variant:22} {row['ms']:9.2f} ms "
             f"{middle:6.3f} x dense ({low:.3f} to {high:.3f})",
             flush=True,
         )
@@ -216,9 +221,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, help="in each round")
     parser.add_argument("--batch", type=int, default=BATCH)
-    parser.add_argument(
-        "--jit", action="store_const", const=True, default="auto"
-    )
+    parser.add_argument("--jit", action="store_true")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--updates", action="store_true")
     parser.add_argument("--only", choices=VARIANTS, help=argparse.SUPPRESS)
@@ -228,6 +231,8 @@ def main():
         usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(usage / 1024)
         return
+    if options.jit and options.memory:
+        parser.error("--memory is of steps as Keras runs them, without --jit")
     if options.memory:
         for net in options.net:
             memory(net, options.variants)
@@ -245,7 +250,7 @@ def main():
                 options.rounds,
                 options.variants,
                 options.steps,
-                options.jit,
+                BOTH_WAYS if options.jit else AS_KERAS_DOES,
             )
     if options.updates or options.variants == [*VARIANTS]:
         time_update()
