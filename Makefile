@@ -9,7 +9,7 @@ export KERAS_SPARSE_ARM64 ?= $(CURDIR)/.venv/arm64
   benchmarks-quick check docs setup clean
 
 demo: setup           ## train, prune and export LeNet-5; under three minutes
-	$(BIN)/keras-sparse demo
+	TF_ENABLE_ONEDNN_OPTS=$${TF_ENABLE_ONEDNN_OPTS:-1} $(BIN)/keras-sparse demo
 
 test: setup           ## the tests, on TensorFlow (JAX and torch where present)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal \
