@@ -170,6 +170,7 @@ def _fit(
 ) -> dict[str, list[float]]:
     return model.fit(
         _batches(data.train, BATCH, shuffle=True),
+        shuffle=False,  # again
         epochs=epochs,
         validation_data=_batches(data.test, 1000, shuffle=False),
         callbacks=callbacks,
