@@ -167,13 +167,13 @@ def update_masks(
     optimizer = getattr(model, "optimizer", None)
     for path, weight in weights.items():
         before, kept = weight.kept(), masks.pop(path)
-        dormant = not weight.mask.straight_through
+        hard = not weight.mask.straight_through
         if weight.mask.keep_zeros:
             kept &= before
-        if dormant and np.any(kept > before):
+        if hard and np.any(kept > before):
             forget_masked(weight, optimizer)  # before they are let in
         weight.mask.set_mask(kept)
-        if dormant:
+        if hard:
             forget_masked(weight, optimizer)
 
 
