@@ -37,6 +37,20 @@ OPTIMIZERS = {
         keras.optimizers.Adam()
     ),
 }
+if hasattr(keras.optimizers, "ScheduleFreeAdamW"):
+    OPTIMIZERS["schedule free"] = keras.optimizers.ScheduleFreeAdamW
+if hasattr(keras.optimizers, "MultiOptimizer"):
+    OPTIMIZERS["several"] = lambda: several()
+
+
+def several():
+    """One optimizer for the first kernel, another for the second."""
+    parts = keras.optimizers.SGD(0.01, momentum=0.9), keras.optimizers.Adagrad()
+
+    def choose(variable):
+        return parts[variable.shape[-1] == 2]
+
+    return keras.optimizers.MultiOptimizer(choose)
 
 
 def zeros_outside(model):

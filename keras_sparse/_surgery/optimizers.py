@@ -28,7 +28,19 @@ def optimizer_slots(
     Momentum, second moments, accumulated gradients and moving averages alike:
     whatever the optimizer keeps in a list parallel to its trainable variables.
     """
+    slots = [_slots(each, variable) for each in _parts(optimizer)]
+    return [each for found in slots for each in found]
+
+
+def _parts(optimizer: Any) -> list[keras.optimizers.Optimizer]:
+    """Those that do the work: in a loss scaler, or several in one."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return getattr(optimizer, "optimizers", [optimizer])
+
+
+def _slots(
+    optimizer: keras.optimizers.Optimizer, variable: keras.Variable
+) -> list[keras.Variable]:
     if not optimizer.built:
         return []
     trainable = optimizer._trainable_variables
@@ -49,10 +61,10 @@ def start_of_slot(
     optimizer: keras.optimizers.Optimizer, slot: keras.Variable
 ) -> float:
     """What the optimizer fills one of `optimizer_slots` with at first."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    # Of `Adagrad` and `Ftrl`, which divide by it.
-    if any(each is slot for each in getattr(optimizer, "_accumulators", ())):
-        return getattr(optimizer, "initial_accumulator_value", 0.0)
+    for part in _parts(optimizer):
+        # Of `Adagrad` and `Ftrl`, which divide by it.
+        if any(each is slot for each in getattr(part, "_accumulators", ())):
+            return getattr(part, "initial_accumulator_value", 0.0)
     return 0.0
 
 
