@@ -283,24 +283,3 @@ def test_seed_each_epoch_repeats_the_noise():
     fit(resumed, seeds, initial_epoch=1, epochs=2)
     for a, b in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.parametrize(
-    "callback",
-    [
-        ks.callbacks.Prune(0.75, every=3),
-        ks.callbacks.DropAndGrow("set", sparsity=0.75, end=15, every=3),
-    ],
-    ids=lambda callback: type(callback).__name__,
-)
-@pytest.mark.parametrize("optimizer", ["ftrl", "adagrad"])
-def test_optimizers_that_divide_by_what_they_remember(callback, optimizer):
-    # Ftrl makes NaN of an accumulator that does not start where it does.
-    model = make(optimizer)
-    fit(model, callback, epochs=2)
-    optimizer, first = model.optimizer, masks(model)[0] == 0
-    accumulator = _surgery.optimizer_slots(optimizer, model.layers[0].kernel)[0]
-    assert "accumulator" in accumulator.path
-    np.testing.assert_array_equal(np.array(accumulator)[first], np.float32(0.1))
-    ks.strip(model)
-    assert (np.array(model.layers[0].kernel) == 0).sum() == first.sum() > 100

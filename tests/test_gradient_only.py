@@ -15,6 +15,18 @@ from tests.small_trainings import (
 )
 
 ONLY = {"gradient_only": True}
+
+
+def several():
+    """One optimizer for the first kernel, another for the second."""
+    parts = keras.optimizers.SGD(0.01, momentum=0.9), keras.optimizers.Adagrad()
+
+    def choose(variable):
+        return parts[variable.shape[-1] == 2]
+
+    return keras.optimizers.MultiOptimizer(choose)
+
+
 OPTIMIZERS = {
     "sgd": lambda: keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True),
     "adam": lambda: keras.optimizers.Adam(amsgrad=True),
@@ -40,17 +52,7 @@ OPTIMIZERS = {
 if hasattr(keras.optimizers, "ScheduleFreeAdamW"):
     OPTIMIZERS["schedule free"] = keras.optimizers.ScheduleFreeAdamW
 if hasattr(keras.optimizers, "MultiOptimizer"):
-    OPTIMIZERS["several"] = lambda: several()
-
-
-def several():
-    """One optimizer for the first kernel, another for the second."""
-    parts = keras.optimizers.SGD(0.01, momentum=0.9), keras.optimizers.Adagrad()
-
-    def choose(variable):
-        return parts[variable.shape[-1] == 2]
-
-    return keras.optimizers.MultiOptimizer(choose)
+    OPTIMIZERS["several"] = several
 
 
 def zeros_outside(model):
@@ -96,6 +98,20 @@ def test_large_weights_train_to_the_same_bits():
 def test_an_optimizer_that_moves_zeros_is_stopped():
     model = compiled(keras.optimizers.Muon(adam_beta_1=0.9), ONLY)
     with pytest.raises(ValueError, match=r"stay zero.*Muon.*plain `Mask"):
+        fit(model, prune())
+
+
+def test_a_regularizer_that_moves_zeros_is_stopped():
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(20, kernel_regularizer="orthogonal_regularizer"),
+            keras.layers.Dense(2),
+        ]
+    )
+    ks.sparsify(model, ks.Mask(**ONLY), verbose=False)
+    model.compile("adam", "mse")
+    with pytest.raises(ValueError, match="stay zero"):
         fit(model, prune())
 
 

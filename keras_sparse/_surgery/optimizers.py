@@ -12,9 +12,20 @@ def learning_rate(optimizer: keras.optimizers.Optimizer) -> Any:
     return optimizer._learning_rate
 
 
+def _inner(optimizer: Any) -> Any:
+    """The one in a loss scaler, or the optimizer itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _parts(optimizer: Any) -> list[keras.optimizers.Optimizer]:
+    """Those that hold slots: of a `MultiOptimizer`, or the one itself."""
+    optimizer = _inner(optimizer)
+    return getattr(optimizer, "optimizers", [optimizer])
+
+
 def exempts_weights(optimizer: Any) -> bool:
     """Whether its weight decay leaves some out, which no config tells."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    optimizer = _inner(optimizer)
     lists = ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
     exempt = any(getattr(optimizer, name, None) for name in lists)
     return exempt and bool(getattr(optimizer, "weight_decay", None))
@@ -30,12 +41,6 @@ def optimizer_slots(
     """
     slots = [_slots(each, variable) for each in _parts(optimizer)]
     return [each for found in slots for each in found]
-
-
-def _parts(optimizer: Any) -> list[keras.optimizers.Optimizer]:
-    """Those that do the work: in a loss scaler, or several in one."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    return getattr(optimizer, "optimizers", [optimizer])
 
 
 def _slots(
@@ -70,11 +75,9 @@ def start_of_slot(
 
 def micro_steps(optimizer: keras.optimizers.Optimizer) -> int:
     """Batches that the optimizer has seen, accumulated ones included."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    return int(keras.ops.convert_to_numpy(optimizer._iterations))
+    return int(keras.ops.convert_to_numpy(_inner(optimizer)._iterations))
 
 
 def accumulation(optimizer: keras.optimizers.Optimizer) -> int:
     """Batches whose gradients make one step."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    return optimizer.gradient_accumulation_steps or 1
+    return _inner(optimizer).gradient_accumulation_steps or 1

@@ -84,6 +84,8 @@ class Mask(Parametrization):
     def set_mask(self, mask: Any) -> None:
         """Replaces the mask.
 
+        With `gradient_only` the weight becomes zero where the mask is 0.
+
         Args:
             mask: Array of 0 and 1, or booleans, in the weight's shape.
 
