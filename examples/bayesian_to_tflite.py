@@ -11,6 +11,7 @@ import keras
 import keras_sparse as ks
 from keras_sparse import datasets
 
+keras.utils.set_random_seed(0)
 data = datasets.load("mnist")
 split = int(0.9 * len(data.train.x))
 x, y = data.train.x[:split], data.train.y[:split]

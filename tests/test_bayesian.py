@@ -47,6 +47,14 @@ def test_the_lowest_threshold_that_data_allows():
     assert len(sweep.plot().axes) == 2
 
 
+def test_the_default_thresholds_begin_above_weights_that_matter():
+    model, gaussian = regression([1.0, 2.0], [9.0, 14.0])
+    x, y = X[:2, :2], np.array([[1.0], [2.0]], "float32")
+    assert ks.choose_threshold(model, (x, y), max_drop=0.0).threshold == 16.0
+    assert ks.choose_threshold(model, (x, y), max_drop=2.1).threshold == 10.0
+    assert float(gaussian.threshold.numpy()) == 10.0
+
+
 def rank_of_the_sum(y, prediction):
     return keras.ops.mean(y + prediction)
 

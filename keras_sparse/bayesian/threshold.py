@@ -15,7 +15,7 @@ from keras_sparse.bayesian.weights import gaussian_weights
 from keras_sparse.parametrizations.gaussian import Gaussian
 from keras_sparse.pruning import parametrized_weights
 
-THRESHOLDS = tuple(np.round(np.arange(8.0, -3.01, -0.5), 1).tolist())
+THRESHOLDS = (20.0, 16.0, 12.0, 10.0, *np.arange(8.0, -3.01, -0.5).tolist())
 
 _BETTER_LOW = ("loss", "error", "mae", "mse", "mape", "msle", "crossentropy")
 _BETTER_HIGH = (
@@ -114,7 +114,8 @@ def choose_threshold(
             `"loss"`.
         mode: Whether larger or smaller is better: `"max"`, `"min"`, or
             `"auto"`, which knows the names of Keras' common metrics.
-        thresholds: What to try.
+        thresholds: What to try. The default begins so high that no weight
+            that matters is taken away.
         batch_size: Of the evaluation, where the data are arrays.
 
     Returns:
