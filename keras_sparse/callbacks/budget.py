@@ -131,7 +131,7 @@ class Budget(Prune):
             self._finish()
 
     def _finish(self) -> int:
-        step = self._iterations()
+        step = self._steps.taken(self.model)
         sparsity = self._sparsity(step) if step >= self.schedule.begin else 0.0
         self._set_masks(sparsity or 0.0)
         self._hold()

@@ -13,6 +13,7 @@ import numpy as np
 from keras_sparse import _surgery, allocations, patterns, schedules, scores
 from keras_sparse._selection.masks import check_functions
 from keras_sparse._traversal import Filter
+from keras_sparse.callbacks.step_counter import StepCounter
 from keras_sparse.callbacks.unfinished import unfinished
 from keras_sparse.pruning import (
     Allocation,
@@ -115,11 +116,7 @@ class Prune(keras.callbacks.Callback):
         self._weights: dict[str, MaskedWeight] = {}
         self._seen: int | None = None
         self._asked = 0.0  # the sparsity that was last asked for
-        self._told = -1  # the last step that `update` was given
-        self._epoch_start = 0
-        self._batches = 0  # of this epoch
-        self._uncounted = 0  # by `model.optimizer`: the model has its own
-        self._accumulation = 1
+        self._steps = StepCounter()
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._weights = masked_weights(self.model, self.where, self.exclude)
@@ -137,36 +134,26 @@ class Prune(keras.callbacks.Callback):
         self._catch_up()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        # Nothing is remembered from the epoch before, so that a run that is
-        # resumed here does the same.
-        optimizer = getattr(self.model, "optimizer", None)
-        self._batches = 0
-        self._epoch_start = self._uncounted
-        if optimizer is None:  # a loop of one's own: it tells `update`
-            return
-        self._epoch_start += _surgery.micro_steps(optimizer)
-        self._accumulation = _surgery.accumulation(optimizer)
-        self._seen = (self._epoch_start - 1) // self._accumulation
+        self._steps.begin_epoch(self.model)
+        if getattr(self.model, "optimizer", None) is not None:
+            # Nothing is remembered from the epoch before, so that a run that
+            # is resumed here does the same.
+            self._seen = self._steps.at(-1)
 
     def on_train_batch_begin(
         self, batch: int, logs: dict | None = None
     ) -> None:
-        # Counted, not read: on JAX `self.model` brings all variables up to
-        # date, which costs more than a step of a small model.
-        self._update((self._epoch_start + batch) // self._accumulation)
+        self._update(self._steps.at(batch))
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self._batches = batch + 1
+        self._steps.end_batch(batch)
 
     def on_test_begin(self, logs: dict | None = None) -> None:
         if self._weights:
             self._finish()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        optimizer = getattr(self.model, "optimizer", None)
-        skips = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-        if self._micro_steps() == self._epoch_start and not skips:
-            self._uncounted += self._batches
+        self._steps.end_epoch(self.model)
         self._finish()
         for weight in self._weights.values():
             if weight.mask.gradient_only:
@@ -193,7 +180,7 @@ class Prune(keras.callbacks.Callback):
         Args:
             step: The optimizer's iteration that comes next.
         """
-        self._told = max(self._told, step)
+        self._steps.tell(step)
         self._update(step)
 
     def _update(self, step: int) -> None:
@@ -225,7 +212,7 @@ class Prune(keras.callbacks.Callback):
 
     def _catch_up(self) -> None:
         """Sets masks that were due before this run, unless a run set them."""
-        step, begin = self._iterations(), self.schedule.begin
+        step, begin = self._steps.taken(self.model), self.schedule.begin
         end = self.schedule.end
         if step <= begin or self._due(step, step - 1):
             return
@@ -259,7 +246,7 @@ class Prune(keras.callbacks.Callback):
 
     def _finish(self) -> int:
         """Sets the final masks if it is time; returns the step."""
-        step = self._iterations()
+        step = self._steps.taken(self.model)
         if self.schedule.end is not None and step >= self.schedule.end:
             self._update(step)
         return step
@@ -286,16 +273,3 @@ class Prune(keras.callbacks.Callback):
             return self.every
         few = math.ceil((end - begin) / self._fewest)
         return max(1, min(self.every, few))
-
-    def _iterations(self) -> int:
-        """Steps that were taken: by the optimizer, or as `update` was told."""
-        optimizer = getattr(self.model, "optimizer", None)
-        each = 1 if optimizer is None else _surgery.accumulation(optimizer)
-        return max(self._micro_steps() // each, self._told + 1)
-
-    def _micro_steps(self) -> int:
-        optimizer = getattr(self.model, "optimizer", None)
-        if optimizer is None:
-            return self._uncounted
-        _surgery.sync_state(self.model)
-        return _surgery.micro_steps(optimizer) + self._uncounted

@@ -99,7 +99,7 @@ class Threshold(Prune):
         self._feathers = {}
 
     def _finish(self) -> int:
-        step = self._iterations()
+        step = self._steps.taken(self.model)
         sparsity = self._sparsity(step)
         if sparsity is not None and step >= self.schedule.begin:
             self._asked = sparsity
