@@ -1,7 +1,7 @@
 """Question: when does a deep net have to be sparsified block by block?
 
     python benchmarks/sequential.py --net mlp26
-    python benchmarks/sequential.py --net resnet20 --epochs 30
+    python benchmarks/sequential.py --net resnet20 --epochs 6 --rate 0.003
     python benchmarks/sequential.py --table
 
 Joint from scratch, joint from a trained net and sequential from the same
@@ -19,7 +19,7 @@ import time
 from recipes import record, recorded, resnet20, spread
 
 BENCHMARK = "sequential"
-BATCH = {"mlp26": 64, "resnet20": 128}
+BATCH = {"mlp26": 64, "plain26": 64, "resnet20": 32}
 RATE = 1e-3
 METHODS = ("dense", "joint", "joint from trained", "sequential")
 
@@ -64,6 +64,11 @@ def load(net):
     )
 
 
+def sample_for_statistics(net, train_set):
+    """What BatchNormalization is re-estimated on, where the net has any."""
+    return train_set.x[:5000] if net == "resnet20" else None
+
+
 def groups_of(net, blocks):
     """How the layers are cut, as `sparsify_blocks` takes it."""
     if net != "plain26":
@@ -100,7 +105,7 @@ def train(options, method, log_sigma2, seed):
     keras.backend.clear_session()  # `groups_of` goes by the names of layers
     keras.utils.set_random_seed(seed)
     model = NETS[options.net](keras)
-    batch = BATCH.get(options.net, 64)
+    batch = BATCH[options.net]
     per_epoch = -(-len(train_set.x) // batch)
     rate = options.rate
 
@@ -144,6 +149,7 @@ def train(options, method, log_sigma2, seed):
                 "epochs": epochs,
                 "verbose": options.verbose,
             },
+            recalibration=sample_for_statistics(options.net, train_set),
             seed=seed,
         )
     else:
