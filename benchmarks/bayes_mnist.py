@@ -8,7 +8,8 @@ images are held out; thresholds other than the published log alpha = 3 are
 chosen on them, and what is left is fine-tuned on all 60,000, its zeros held.
 With `--held-out 0` all 60,000 train, at log alpha = 3 alone. Compression is
 kernel weights over nonzero kernel weights. With `--keep FOLDER` trained nets
-are kept there, and those that are there are not trained again.
+are kept there, and those that are there are not trained again. With
+`--random-labels` there is nothing to learn: the training labels are shuffled.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import pathlib
 import statistics
 import time
 
+import numpy as np
 from recipes import NETS, record, recorded, spread
 
 BENCHMARK = "bayes_mnist"
@@ -34,6 +36,12 @@ def split(data, held_out):
     x, y = data.train.x, data.train.y
     first = len(x) - held_out
     return (x[:first], y[:first]), (x[first:], y[first:])
+
+
+def with_random_labels(data, seed):
+    """The data with its training labels shuffled."""
+    shuffled = np.random.default_rng(seed).permutation(data.train.y)
+    return data._replace(train=data.train._replace(y=shuffled))
 
 
 def compile_linear(keras, model, epochs, examples, rate):
@@ -56,8 +64,6 @@ def error(model, x, y):
 
 def remaining(ks, model):
     """Compression over kernels and the sparsity of each of them."""
-    import numpy as np
-
     shares, nonzeros, size = [], 0, 0
     for _, _, each in ks.parametrized(model):
         kernel = np.asarray(each.finalize(each.raw.value))
@@ -75,15 +81,21 @@ def train(options, seed):
     import keras_sparse.datasets
 
     data = keras_sparse.datasets.load("mnist")
+    if options.random_labels:
+        data = with_random_labels(data, seed)
     train_set, held_out = split(data, options.held_out)
     model, seconds = trained(keras, ks, options, seed, train_set)
     row = {"error": error(model, data.test.x, data.test.y), "seconds": seconds}
+    if options.random_labels:
+        row["training error"] = error(model, *train_set)
     if options.prior == "dense":
         yield {"rule": "dense", **row}
         return
     row["compression"], row["sparsity"] = remaining(ks, model)
     yield {"rule": "log alpha = 3", **row}
-    for max_drop in MAX_DROPS if options.held_out else ():
+    if options.random_labels or not options.held_out:
+        return
+    for max_drop in MAX_DROPS:
         sweep = ks.choose_threshold(model, held_out, max_drop=max_drop)
         compression, sparsity = remaining(ks, model)
         row = {
@@ -151,8 +163,6 @@ def trained(keras, ks, options, seed, train_set):
 
 def fine_tune(keras, ks, options, model, train_set):
     """A plain copy of the stripped model, trained on with its zeros held."""
-    import numpy as np
-
     plain = NETS[options.net](keras)
     stripped = {
         id(each.raw): np.asarray(each.finalize(each.raw.value))
@@ -177,6 +187,7 @@ def settings(options):
         "ramp": list(options.ramp),
         "rate": options.rate,
         "held_out": options.held_out,
+        **({"labels": "random"} if options.random_labels else {}),
     }
 
 
@@ -190,7 +201,9 @@ def table(rows):
     names = ("net", "prior", "epochs", "weight", "sampling", "rule")
 
     def key(row):
-        images = 60000 - row.get("held_out", HELD_OUT)
+        images = f"{60000 - row.get('held_out', HELD_OUT):,}"
+        if "labels" in row:
+            images += f", {row['labels']} labels"
         return tuple(str(row[name]) for name in names) + (images,)
 
     for group, members in itertools.groupby(sorted(rows, key=key), key=key):
@@ -200,7 +213,7 @@ def table(rows):
         compression = statistics.mean(factors) if factors else 1.0
         net, prior, epochs, weight, _, rule, images = group
         lines.append(
-            f"| {net} | {prior} | {weight} | {epochs} | {images:,} | {rule} | "
+            f"| {net} | {prior} | {weight} | {epochs} | {images} | {rule} | "
             f"{spread(errors)} | {compression:.1f}x | {len(errors)} |"
         )
     return "\n".join(lines)
@@ -220,6 +233,7 @@ def main():
     parser.add_argument("--held-out", type=int, default=HELD_OUT)
     parser.add_argument("--tuning", type=int, default=20, help="epochs")
     parser.add_argument("--keep", type=pathlib.Path, help="a folder")
+    parser.add_argument("--random-labels", action="store_true")
     parser.add_argument("--verbose", type=int, default=0)
     parser.add_argument("--table", action="store_true", help="only print it")
     options = parser.parse_args()

@@ -92,9 +92,9 @@ def plot_compression(rows):
     for axes, (net, point) in zip(panels, published.items(), strict=True):
         groups = {}
         for row in rows:
-            if row["net"] == net and row["prior"] == "ard":
+            if row["net"] == net and "labels" not in row:
                 rule = row["rule"].split(",")[0].split(" drop")[0]
-                name = f"{row['epochs']} epochs, {rule}"
+                name = f"{row['prior']}, {row['epochs']} epochs, {rule}"
                 if row["weight"] != 1:
                     name += f", KL weight {row['weight']:g}"
                 groups.setdefault(name, []).append(row)
