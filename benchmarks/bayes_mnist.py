@@ -6,10 +6,11 @@
 Adam at 1e-3, falling linearly to 0, batch 100, pixels / 255. 5,000 training
 images are held out; thresholds other than the published log alpha = 3 are
 chosen on them, and what is left is fine-tuned on all 60,000, its zeros held.
-With `--held-out 0` all 60,000 train, at log alpha = 3 alone. Compression is
-kernel weights over nonzero kernel weights. With `--keep FOLDER` trained nets
-are kept there, and those that are there are not trained again. With
-`--random-labels` there is nothing to learn: the training labels are shuffled.
+With `--held-out 0` all 60,000 train, at log alpha = 3 and the `--thresholds`,
+which nets with held-out images have found. Compression is kernel weights over
+nonzero kernel weights. With `--keep FOLDER` trained nets are kept there, and
+those that are there are not trained again. With `--random-labels` there is
+nothing to learn: the training labels are shuffled.
 """
 
 from __future__ import annotations
@@ -93,23 +94,29 @@ def train(options, seed):
         return
     row["compression"], row["sparsity"] = remaining(ks, model)
     yield {"rule": "log alpha = 3", **row}
-    if options.random_labels or not options.held_out:
+    if options.random_labels:
         return
-    for max_drop in MAX_DROPS:
+    for max_drop in MAX_DROPS if options.held_out else ():
         sweep = ks.choose_threshold(model, held_out, max_drop=max_drop)
-        compression, sparsity = remaining(ks, model)
-        row = {
-            "rule": f"held-out drop {max_drop}, {options.tuning} epochs more",
-            "threshold": sweep.threshold,
-            "compression": compression,
-            "sparsity": sparsity,
-            "error before": error(model, data.test.x, data.test.y),
-        }
-        begin = time.perf_counter()
-        tuned = fine_tune(keras, ks, options, model, data.train)
-        row["seconds"] = round(time.perf_counter() - begin, 1)
-        row["error"] = error(tuned, data.test.x, data.test.y)
-        yield row
+        row = {"rule": f"held-out drop {max_drop}"}
+        row["threshold"] = sweep.threshold
+        yield tuned(keras, ks, options, model, data, row)
+    for threshold in options.thresholds:
+        for _, _, each in ks.parametrized(model):
+            each.threshold.assign(threshold)
+        row = {"rule": f"log alpha = {threshold:g}", "threshold": threshold}
+        yield tuned(keras, ks, options, model, data, row)
+
+
+def tuned(keras, ks, options, model, data, row):
+    """The row of a rule, with what fine-tuning makes of its zeros."""
+    row["rule"] += f", {options.tuning} epochs more"
+    row["compression"], row["sparsity"] = remaining(ks, model)
+    row["error before"] = error(model, data.test.x, data.test.y)
+    begin = time.perf_counter()
+    plain = fine_tune(keras, ks, options, model, data.train)
+    row["seconds"] = round(time.perf_counter() - begin, 1)
+    return {**row, "error": error(plain, data.test.x, data.test.y)}
 
 
 def trained(keras, ks, options, seed, train_set):
@@ -231,6 +238,13 @@ def main():
     parser.add_argument("--log-sigma2", type=float, default=-10.0)
     parser.add_argument("--sampling", default="auto")
     parser.add_argument("--held-out", type=int, default=HELD_OUT)
+    parser.add_argument(
+        "--thresholds",
+        nargs="+",
+        type=float,
+        default=[],
+        help="of log alpha, to fine-tune at",
+    )
     parser.add_argument("--tuning", type=int, default=20, help="epochs")
     parser.add_argument("--keep", type=pathlib.Path, help="a folder")
     parser.add_argument("--random-labels", action="store_true")

@@ -56,7 +56,7 @@ QUICK = f"""
     1000 file_sizes.py --epochs 1 --sparsities 0.9
     import_time.py --processes 1
     1000 weight_gate.py --seeds 0 --pretraining 1 --epochs 1
-    bayes_mnist.py {TINY} --prior ard --tuning 1
+    bayes_mnist.py {TINY} --prior ard --tuning 1 --thresholds 1
     sequential.py {TINY} --net plain26 --starts -8 --blocks 9 \
         --methods joint sequential
     1000 structured_bayes.py {TINY} --net lenet500 --method log_normal
