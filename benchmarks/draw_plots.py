@@ -88,7 +88,7 @@ def plot_edge_popup(rows):
 def plot_compression(rows):
     """Error against compression of Bayesian nets, the published ones named."""
     published = {"lenet300": (68, 1.92), "lenet5": (280, 0.75)}
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4))
+    figure, panels = plt.subplots(1, 2, figsize=(11, 5))
     for axes, (net, point) in zip(panels, published.items(), strict=True):
         groups = {}
         for row in rows:
@@ -107,7 +107,12 @@ def plot_compression(rows):
             )
         axes.scatter(*point, color="k", marker="*", s=90, label="published")
         axes.set(title=net, xlabel="weights / weights left", ylabel="error, %")
-        axes.legend(fontsize=7)
+        axes.legend(
+            fontsize=7,
+            ncols=2,
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.15),
+        )
     return figure
 
 
